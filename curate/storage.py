@@ -1,0 +1,154 @@
+"""Files by path or URL, local, https, s3 or gs, through fsspec; writes appear whole or not at all."""
+
+import contextlib
+import io
+import json
+import os
+import posixpath
+from collections.abc import Iterator
+from typing import IO, Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+
+from curate.errors import InputError
+
+TEMPORARY = ".tmp-"
+
+
+def join(*parts: str) -> str:
+    """Path parts joined with a slash."""
+    return posixpath.join(*parts)
+
+
+def is_remote(path: str) -> bool:
+    """Whether the path names a protocol other than the local file system's."""
+    return "://" in path and not path.startswith("file://")
+
+
+def open_input(path: str) -> IO[bytes]:
+    """The file's bytes as stored, seekable where the store allows it.
+
+    Raises:
+        InputError: if it is missing or unreadable.
+    """
+    try:
+        return fsspec.open(path, "rb", compression=None).open()  # type: ignore[no-any-return]
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"cannot read {path!r}: {reason(error)}") from error
+
+
+def reason(error: BaseException) -> str:
+    """The error in a phrase, without its address in our code."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def exists(path: str) -> bool:
+    fs, inner = url_to_fs(path)
+    return bool(fs.exists(inner))
+
+
+def size(path: str) -> int:
+    fs, inner = url_to_fs(path)
+    return int(fs.size(inner) or 0)
+
+
+def state(path: str) -> str:
+    """A hash of the file's properties (size, time, inode or ETag) that changes when the file does."""
+    fs, inner = url_to_fs(path)
+    return str(fs.ukey(inner))
+
+
+def glob(pattern: str) -> list[str]:
+    """The files that match, sorted; with the pattern's protocol.
+
+    Raises:
+        InputError: if the store cannot be listed.
+    """
+    try:
+        fs, inner = url_to_fs(pattern)
+        found = sorted(p for p in fs.glob(inner) if not fs.isdir(p)) if fs.async_impl else sorted(fs.glob(inner))
+        return [fs.unstrip_protocol(p) if is_remote(pattern) else p for p in found if is_remote(pattern) or os.path.isfile(p)]
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"cannot list {pattern!r}: {reason(error)}") from error
+
+
+def makedirs(path: str) -> None:
+    fs, inner = url_to_fs(path)
+    fs.makedirs(inner, exist_ok=True)
+
+
+def remove(path: str) -> None:
+    """Remove the file or folder, if it is there."""
+    fs, inner = url_to_fs(path)
+    if fs.exists(inner):
+        fs.rm(inner, recursive=True)
+
+
+@contextlib.contextmanager
+def atomic(path: str) -> Iterator[IO[bytes]]:
+    """A binary file that appears at `path` only when the block ends without an error.
+
+    Local: a temporary name beside it, flushed to disk, then renamed. Object stores publish an upload whole.
+    """
+    if is_remote(path):
+        buffer = io.BytesIO()
+        yield buffer
+        fs, inner = url_to_fs(path)
+        fs.makedirs(posixpath.dirname(inner), exist_ok=True)
+        fs.pipe_file(inner, buffer.getvalue())
+        return
+    folder, name = os.path.split(path)
+    os.makedirs(folder or ".", exist_ok=True)
+    temporary = os.path.join(folder, f"{TEMPORARY}{os.getpid()}-{name}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def write_json(path: str, value: Any) -> None:
+    """Indented JSON with sorted keys, written atomically."""
+    with atomic(path) as file:
+        file.write((json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: str) -> Any:
+    """The JSON value in the file.
+
+    Raises:
+        InputError: if it is missing or not JSON.
+    """
+    with open_input(path) as file:
+        try:
+            return json.loads(file.read())
+        except ValueError as error:
+            raise InputError(f"{path} is not JSON: {error}") from error
+
+
+def write_table(path: str, table: pa.Table) -> None:
+    """One Parquet file, zstd, written atomically; the same table gives the same bytes."""
+    with atomic(path) as file:
+        pq.write_table(table, file, compression="zstd", row_group_size=8192)
+
+
+def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
+    """The whole Parquet file.
+
+    Raises:
+        InputError: if it is missing or damaged.
+    """
+    with open_input(path) as file:
+        try:
+            return pq.read_table(file, columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} is not a readable Parquet file: {error}") from error
