@@ -1,0 +1,176 @@
+"""One HTTP message as archives store it: status, header fields, and the body without its transfer and content codings.
+
+It makes no requests and does not decode characters.
+"""
+
+import io
+import re
+import zlib
+from dataclasses import dataclass
+
+import brotli  # type: ignore[import-untyped]
+import zstandard
+
+from curate.compression import GZIP, ZSTD
+
+_STATUS = re.compile(rb"HTTP/\d+(?:\.\d+)?[ \t]+(\d{3})(?!\d)")
+_BLANK = re.compile(rb"\n\r*\n")
+_CHUNK = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
+# WHATWG MIME Sniffing, section 3: bytes that no text holds.
+_BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+SNIFFED = 1024
+
+
+class TooLargeError(Exception):
+    """The decoded body is over the limit."""
+
+
+class DamagedError(Exception):
+    """No HTTP message, or a body that does not decode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A response. `fields` has lower-case names; of a repeated field the first value."""
+
+    status: int
+    fields: dict[str, str]
+    payload: bytes  # still coded
+
+
+def parse(content: bytes) -> Message:
+    """Split a response into status, fields and payload.
+
+    Raises:
+        DamagedError: if it does not begin with a status line.
+    """
+    status = _STATUS.match(content)
+    if status is None:
+        raise DamagedError(f"expected an HTTP status line, found {content[:40]!r}")
+    end = _BLANK.search(content)
+    head, payload = (content[: end.start()], content[end.end() :]) if end else (content, b"")
+    return Message(int(status[1]), fields(head), payload)
+
+
+def fields(head: bytes) -> dict[str, str]:
+    """Header fields after the first line: names in lower case, the first of repeated ones, folded lines joined.
+
+    Lines without a colon are passed over. Values are UTF-8, or Latin-1 where they are not (RFC 9110, section 5.5).
+    """
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        text = head.decode("latin-1")
+    found: dict[str, str] = {}
+    last = ""
+    for line in text.split("\n")[1:]:
+        if line.startswith((" ", "\t")):
+            if last:
+                found[last] = f"{found[last]} {line.strip()}".strip()
+            continue
+        name, colon, value = line.partition(":")
+        if colon and (name := name.strip().lower()):
+            # A repeated field's folded lines would join the first: they are passed over with it.
+            last = "" if name in found else name
+            found.setdefault(name, value.strip())
+    return found
+
+
+def body(message: Message, limit: int | None = None) -> bytes:
+    """The payload with its transfer codings, then its content codings, undone.
+
+    Crawlers that store decoded payloads often leave the fields as served. So a payload without the magic of its coding,
+    or one that does not decode and looks like text, is taken as it is, and codings that we do not know are no codings.
+    What ends early gives what there is, as in a browser.
+
+    Args:
+        limit: bytes that the decoded body may have.
+
+    Raises:
+        TooLargeError: if it has more.
+        DamagedError: if a coding is broken in its midst.
+    """
+    data = message.payload
+    codings = [c.strip().lower() for f in ("content-encoding", "transfer-encoding") for c in _split(message, f)]
+    for coding in reversed(codings):
+        if coding == "chunked":
+            data = _dechunk(data)
+        elif data and (decode := _DECODERS.get(coding)):
+            try:
+                data = decode(data, -1 if limit is None else limit + 1)
+            except (zlib.error, brotli.error, zstandard.ZstdError) as error:
+                if not is_text(data):
+                    raise DamagedError(f"the body is no {coding}: {error}") from error
+        if limit is not None and len(data) > limit:
+            raise TooLargeError(f"over {limit} bytes")
+    return data
+
+
+def is_text(data: bytes) -> bool:
+    """Whether the first bytes hold none that only binary data has."""
+    return not _BINARY.search(data, 0, SNIFFED)
+
+
+def _split(message: Message, field: str) -> list[str]:
+    return message.fields.get(field, "").split(",")
+
+
+def _dechunk(data: bytes) -> bytes:
+    chunks = []
+    at = 0
+    while at < len(data):
+        size = _CHUNK.match(data, at)
+        if size is None:
+            if at == 0:
+                return data  # stored without its chunks
+            if _CHUNK.match(data[at:] + b"\r\n"):
+                break  # cut off within a size
+            raise DamagedError(f"expected a chunk size at byte {at} of the body, found {data[at : at + 20]!r}")
+        length = int(size[1], 16)
+        if length == 0:
+            break
+        chunks.append(data[size.end() : size.end() + length])
+        at = size.end() + length
+        at += 2 if data.startswith(b"\r\n", at) else data.startswith(b"\n", at)
+    return b"".join(chunks)
+
+
+def _gunzip(data: bytes, limit: int) -> bytes:
+    out = b""
+    if not data.startswith(GZIP.magic):
+        return data
+    while True:
+        member = zlib.decompressobj(31)
+        out += member.decompress(data, limit - len(out) if limit >= 0 else 0)
+        data = member.unused_data
+        if not data.startswith(GZIP.magic) or 0 <= limit <= len(out):
+            return out
+
+
+def _inflate(data: bytes, limit: int) -> bytes:
+    """RFC 9110, section 8.4.1.2: the zlib format; some servers send the raw stream."""
+    try:
+        return zlib.decompressobj(15).decompress(data, max(0, limit))
+    except zlib.error:
+        return zlib.decompressobj(-15).decompress(data, max(0, limit))
+
+
+def _unbrotli(data: bytes, limit: int) -> bytes:
+    stream = brotli.Decompressor()
+    out = b""
+    while not stream.is_finished():
+        out += stream.process(data, output_buffer_limit=1 << 20)
+        data = b""
+        if stream.can_accept_more_data() or 0 <= limit <= len(out):
+            break
+    return out
+
+
+def _unzstd(data: bytes, limit: int) -> bytes:
+    if not data.startswith(ZSTD.magic):
+        return data
+    with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)) as reader:
+        return reader.read(limit)
+
+
+_DECODERS = {"gzip": _gunzip, "x-gzip": _gunzip, "deflate": _inflate, "br": _unbrotli, "zstd": _unzstd}
