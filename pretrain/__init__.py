@@ -1,0 +1,1 @@
+"""The bundled GPT pretrainer: shards in, checkpoints out. Importing it imports no torch; its modules do."""

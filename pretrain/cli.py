@@ -1,0 +1,241 @@
+"""The command `pretrain`: parse, then run. Strict: an unknown flag or name is refused with the nearest known one.
+
+Results go to standard output, progress and errors to standard error. Exit code 0: the whole job is done; 1: a failed
+run; 2: wrong usage. No torch until a command needs it.
+"""
+
+import argparse
+import difflib
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import NoReturn
+
+from curate.errors import CurateError, UsageError
+from pretrain import presets
+
+# Vocabulary of GPT-2, for parameter counts before there is a tokenizer.
+_GPT2_VOCABULARY = 50_257
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises instead of exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    try:
+        args = parse(sys.argv[1:] if argv is None else argv)
+        return int(args.run(args))
+    except CurateError as error:
+        print(f"pretrain: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("pretrain: stopped; the same command goes on from the newest checkpoint", file=sys.stderr)
+        return 130
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, with the function to call as `run`.
+
+    Raises:
+        UsageError: if they are wrong.
+    """
+    parser, commands = _parser()
+    if argv and not argv[0].startswith("-") and argv[0] not in commands:
+        raise UsageError(f"no command {argv[0]!r}; {_nearest(argv[0], commands)}")
+    args, rest = parser.parse_known_args(argv)
+    if rest:
+        known = [flag for action in commands[args.command]._actions for flag in action.option_strings]
+        raise UsageError(f"unknown argument {rest[0]!r} for `pretrain {args.command}`; {_nearest(rest[0], known)}")
+    return args
+
+
+def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
+    parser = _Parser(prog="pretrain", description="Train a GPT on token shards.", allow_abbrev=False)
+    sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    train = sub.add_parser("train", help="train a model; the same command resumes", allow_abbrev=False)
+    train.add_argument("--data", required=True, metavar="DIR", help="the tokens/ folder of a curated corpus")
+    train.add_argument("--preset", required=True, help=f"one of {', '.join(presets.PRESETS)}")
+    train.add_argument("--out", required=True, metavar="DIR", help="checkpoints and metrics go here")
+    train.add_argument("--tokens", type=_count, metavar="N", help="tokens to train on (default: one epoch)")
+    train.add_argument("--seed", type=_integer, default=0, metavar="S", help="of weights and order (default: 0)")
+    train.add_argument("--checkpoint-tokens", type=_count, metavar="N", help="tokens between checkpoints")
+    train.add_argument("--eval-tokens", type=_count, metavar="N", help="tokens between validations (default: a fifth)")
+    _machine(train)
+    train.add_argument("--json", action="store_true", help="print the summary as JSON")
+    train.set_defaults(run=_train)
+
+    sample = sub.add_parser("sample", help="write text", allow_abbrev=False)
+    sample.add_argument("--model", required=True, metavar="DIR", help="the --out of a run, or one of its checkpoints")
+    sample.add_argument("--prompt", default="", help="the beginning of the text (default: a new document)")
+    sample.add_argument("--tokens", type=_count, default=200, metavar="N", help="most tokens to draw (default: 200)")
+    sample.add_argument("--seed", type=_integer, default=0, metavar="S")
+    sample.add_argument("--temperature", type=_temperature, default=0.8, metavar="T", help="default: 0.8; 0: greedy")
+    sample.add_argument("--top-k", type=_count, default=40, metavar="K", help="draw from the K likeliest (default: 40)")
+    _machine(sample)
+    sample.set_defaults(run=_sample)
+
+    evaluate = sub.add_parser("eval", help="bits per byte on all held-out documents, by source", allow_abbrev=False)
+    evaluate.add_argument("--model", required=True, metavar="DIR", help="the --out of a run, or one of its checkpoints")
+    evaluate.add_argument("--data", required=True, metavar="DIR", help="the tokens/ folder; same tokenizer")
+    _machine(evaluate)
+    evaluate.add_argument("--json", action="store_true", help="print the scores as JSON")
+    evaluate.set_defaults(run=_evaluate)
+
+    export = sub.add_parser("export", help="write a Hugging Face GPT-2 folder", allow_abbrev=False)
+    export.add_argument("--model", required=True, metavar="DIR", help="the --out of a run, or one of its checkpoints")
+    export.add_argument("--out", required=True, metavar="DIR", help="a new folder")
+    export.set_defaults(run=_export)
+
+    listing = sub.add_parser("presets", help="list the presets", allow_abbrev=False)
+    listing.set_defaults(run=_presets)
+    return parser, dict(sub.choices)
+
+
+def _machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument("--threads", type=_count, metavar="N", help="CPU threads (default: torch's choice)")
+
+
+def _count(text: str) -> int:
+    value = _integer(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return value
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
+
+
+def _temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and infinity")
+    return value
+
+
+def _nearest(word: str, known: Sequence[str] | dict[str, argparse.ArgumentParser]) -> str:
+    near = difflib.get_close_matches(word.split("=")[0], known, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+
+
+def _need_torch() -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise CurateError("this command needs PyTorch; install it with: pip install 'curate-pretrain[train]'")
+
+
+def _train(args: argparse.Namespace) -> int:
+    preset = presets.find(args.preset)
+    _need_torch()
+    from pretrain.progress import Display
+    from pretrain.train import TrainConfig, Trainer
+
+    display = Display()
+    config = TrainConfig(
+        data=args.data,
+        out=args.out,
+        preset=preset,
+        tokens=args.tokens,
+        seed=args.seed,
+        device=args.device,
+        threads=args.threads,
+        checkpoint_tokens=args.checkpoint_tokens,
+        eval_tokens=args.eval_tokens,
+    )
+    try:
+        summary = Trainer(config, display).run()
+    finally:
+        display.end()
+    if args.json:
+        print(json.dumps(asdict(summary), sort_keys=True))
+        return 0
+    if not summary.trained:
+        print(f"{summary.out} is done: nothing left to train")
+    print(
+        f"{summary.preset}: {summary.parameters:,} parameters, {summary.tokens:,} tokens "
+        f"({summary.epochs:.2f} epochs), {summary.steps:,} steps, loss {summary.loss:.4f}"
+    )
+    if summary.trained:
+        print(
+            f"{summary.trained:,} tokens in {summary.seconds:.1f} s: {summary.trained / summary.seconds:,.0f} a second"
+        )
+    _print_scores(summary.held)
+    return 0
+
+
+def _sample(args: argparse.Namespace) -> int:
+    _need_torch()
+    from pretrain import checkpoint, machine
+    from pretrain.sample import SampleConfig, Sampler
+
+    device = machine.find_device(args.device)
+    config = SampleConfig(tokens=args.tokens, temperature=args.temperature, top_k=args.top_k, seed=args.seed)
+    with machine.switches(device, args.threads):
+        sampler = Sampler(checkpoint.local(args.model, "--model"), device)
+        print(args.prompt + sampler.write(args.prompt, config))
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    _need_torch()
+    from pretrain import checkpoint, machine
+    from pretrain.evaluate import evaluate
+    from pretrain.train import score_table
+
+    device = machine.find_device(args.device)
+    with machine.switches(device, args.threads):
+        table = score_table(evaluate(checkpoint.local(args.model, "--model"), args.data, device))
+    if args.json:
+        print(json.dumps(table, sort_keys=True))
+    else:
+        _print_scores(table)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    _need_torch()
+    from pretrain import checkpoint, export
+
+    folder = export.export(checkpoint.local(args.model, "--model"), checkpoint.local(args.out, "--out"))
+    print(f"{folder} written to {args.out}")
+    return 0
+
+
+def _presets(args: argparse.Namespace) -> int:
+    print(f"{'name':8}{'layers':>7}{'width':>7}{'heads':>7}{'context':>9}{'batch':>10}{'rate':>9}{'parameters':>14}")
+    for preset in presets.PRESETS.values():
+        model, recipe = preset.model, preset.recipe
+        count = presets.num_parameters(model, _GPT2_VOCABULARY)
+        print(
+            f"{preset.name:8}{model.layers:7}{model.width:7}{model.heads:7}{model.context:9}"
+            f"{recipe.batch_tokens:10,}{recipe.peak_rate:9.0e}{count:14,}"
+        )
+    print(f"parameters at GPT-2's vocabulary of {_GPT2_VOCABULARY:,}; a run takes its vocabulary from its tokens")
+    return 0
+
+
+def _print_scores(table: dict[str, dict[str, float]]) -> None:
+    if not table:
+        print("no held-out documents")
+        return
+    print(f"{'held-out':16}{'documents':>10}{'bytes':>14}{'bits per byte':>15}")
+    for name, score in table.items():
+        print(f"{name:16}{score['documents']:10,}{score['bytes']:14,}{score['bits_per_byte']:15.4f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""A run shown to people on standard error: a live line in a terminal, plain lines elsewhere. It decides nothing."""
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pretrain.evaluate import Score
+from pretrain.train import Step
+
+_PLAIN_SECONDS = 5.0
+
+
+class Display:
+    """Shows loss, tokens a second and the time left."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._began, self._first, self._shown = 0.0, 0, 0.0
+
+    def note(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
+
+    def begin(self, tokens: int, total: int) -> None:
+        self._began, self._first, self._shown = time.monotonic(), tokens, 0.0
+        if tokens:
+            self.note(f"resuming after {tokens:,} of {total:,} tokens")
+        if self._console.is_terminal and tokens < total:
+            self._bar = Progress(
+                TextColumn("train"),
+                BarColumn(),
+                TextColumn("{task.percentage:3.0f}%  loss {task.fields[loss]}  {task.fields[speed]} tokens/s"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._task = self._bar.add_task("train", total=total, completed=tokens, loss="-", speed="-")
+            self._bar.start()
+
+    def step(self, step: Step) -> None:
+        now = time.monotonic()
+        speed = (step.tokens - self._first) / max(now - self._began, 1e-9)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step.tokens, loss=f"{step.loss:.3f}", speed=f"{speed:,.0f}")
+        elif now - self._shown >= _PLAIN_SECONDS or step.tokens == step.total:
+            self._shown = now
+            left = (step.total - step.tokens) / speed
+            self.note(
+                f"step {step.step}: {step.tokens:,} of {step.total:,} tokens, loss {step.loss:.3f}, "
+                f"{speed:,.0f} tokens/s, {left:.0f} s left"
+            )
+
+    def held(self, tokens: int, scores: dict[str, Score]) -> None:
+        parts = ", ".join(f"{name} {score.bits_per_byte:.3f}" for name, score in scores.items())
+        self.note(f"held-out bits per byte after {tokens:,} tokens: {parts}")
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

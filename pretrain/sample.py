@@ -1,0 +1,91 @@
+"""Text out of a checkpoint. The same checkpoint, prompt, seed and threads give the same text on the CPU."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from curate import draw
+from curate.errors import ModelError
+from curate.shards import TOKENIZER
+from pretrain import checkpoint
+from pretrain.model import GPT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleConfig:
+    """How tokens are drawn.
+
+    Attributes:
+        tokens: most tokens to draw; an end-of-text ends the text before.
+        temperature: divides the logits; 0 takes the likeliest token always.
+        top_k: draw from the k likeliest (Fan, Lewis and Dauphin 2018); 40 in GPT-2's own samples. None: from all.
+    """
+
+    tokens: int = 200
+    temperature: float = 0.8
+    top_k: int | None = 40
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or self.temperature < 0 or (self.top_k is not None and self.top_k < 1):
+            raise ValueError(f"{self}: tokens and top_k must be at least 1, temperature at least 0")
+
+
+class Sampler:
+    """A checkpoint with its tokenizer, ready to write."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        """
+        Raises:
+            InputError, ModelError: if the folder holds no checkpoint, or a damaged one.
+        """
+        folder = checkpoint.resolve(folder)
+        state = checkpoint.read_state(folder)
+        self.model = checkpoint.load_model(folder, state).to(device)
+        self.tokenizer = load_tokenizer(folder)
+        self.end_of_text = state.end_of_text
+
+    def write(self, prompt: str, config: SampleConfig) -> str:
+        """The prompt's continuation, without the prompt; an empty prompt begins a new document."""
+        ids = [self.end_of_text, *self.tokenizer.encode(prompt, add_special_tokens=False).ids]
+        drawn = generate(self.model, ids, self.end_of_text, config)
+        text: str = self.tokenizer.decode(drawn, skip_special_tokens=False)
+        return text
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a checkpoint.
+
+    Raises:
+        ModelError: if it is missing or damaged.
+    """
+    path = folder / TOKENIZER
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ModelError(f"{path} is no tokenizer: {error}") from error
+
+
+@torch.inference_mode()
+def generate(model: GPT, ids: list[int], end_of_text: int, config: SampleConfig) -> list[int]:
+    """Ids that follow `ids`, up to an end-of-text, which is left out. Each is drawn given the last `context` ids."""
+    device = model.wte.weight.device
+    # Drawn on the CPU: a generator's numbers differ between devices.
+    generator = torch.Generator().manual_seed(draw.key("pretrain.sample", config.seed) >> 1)
+    weight_VD = model.wte.weight[: model.vocabulary]
+    text = list(ids)
+    for _ in range(config.tokens):
+        window_BT = torch.tensor([text[-model.config.context :]], device=device)
+        logits_V = (model.hidden(window_BT)[0, -1] @ weight_VD.T).float().cpu()
+        if config.temperature == 0:
+            next_id = int(logits_V.argmax())
+        else:
+            top = logits_V.topk(min(config.top_k or model.vocabulary, model.vocabulary))
+            chances = (top.values / config.temperature).softmax(-1)
+            next_id = int(top.indices[torch.multinomial(chances, 1, generator=generator)])
+        if next_id == end_of_text:
+            break
+        text.append(next_id)
+    return text[len(ids) :]
