@@ -1,0 +1,1 @@
+"""Duplicates: exact copies by content hash, near duplicates by MinHash, LSH and verified similarity."""
