@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate import unicode, words
+from curate import scan, unicode, words
 
 MASK = 2**64 - 1
 SPACES = {
@@ -96,7 +96,7 @@ def words_of(line):
 
 
 def sentences_of(line):
-    """Sentences by the definition in `_scan`: `ends` remembers the mark since the last character that continues."""
+    """Sentences by the definition in `scan`: `ends` remembers the mark since the last character that continues."""
     count, spoken, ends, wide = 0, False, False, False
     for char in line:
         k = bits(char)
@@ -119,11 +119,11 @@ def ends_of(stripped):
     body = stripped
     while body and (bits(body[-1]) & (unicode.CLOSER | unicode.WHITE)) and not bits(body[-1]) & unicode.TERMINAL:
         body = body[:-1]
-    flags = words.ENDED if body and bits(body[-1]) & unicode.TERMINAL else 0
-    flags |= words.QUOTED if stripped.endswith(('"', "'", "”", "’", "»")) else 0
-    flags |= words.ELLIPSIS if stripped.endswith(("...", "…")) else 0
-    flags |= words.BULLETED if stripped and bits(stripped[0]) & unicode.BULLET else 0
-    return flags | (words.CURLY if "{" in stripped else 0)
+    flags = scan.ENDED if body and bits(body[-1]) & unicode.TERMINAL else 0
+    flags |= scan.QUOTED if stripped.endswith(('"', "'", "”", "’", "»")) else 0
+    flags |= scan.ELLIPSIS if stripped.endswith(("...", "…")) else 0
+    flags |= scan.BULLETED if stripped and bits(stripped[0]) & unicode.BULLET else 0
+    return flags | (scan.CURLY if "{" in stripped else 0)
 
 
 def oracle(texts):
@@ -236,14 +236,14 @@ def test_bytes_that_are_no_utf8_do_no_harm(chunks):
     texts = pa.StringArray.from_buffers(len(chunks), pa.py_buffer(offsets), pa.py_buffer(text))
     table = words.table(texts)
     assert table.num_lines == sum(chunk.count(b"\n") + 1 for chunk in chunks)
-    assert table.num_words <= words._bounds(table.text)[1] + len(chunks) or not table.num_words
+    assert table.num_words <= scan.bounds(table.text)[1] + len(chunks) or not table.num_words
 
 
 @settings(deadline=None)  # the first call compiles
 @given(any_text)
 def test_the_bound_of_words_holds(text):
     table = words.table(pa.array([text], pa.string()))
-    assert table.num_words <= words._bounds(table.text)[1] + 1
+    assert table.num_words <= scan.bounds(table.text)[1] + 1
 
 
 GOLDEN = {
@@ -313,7 +313,7 @@ def test_one_kernel_serves_every_kind_of_batch():
     for texts in (plain, plain.slice(1), plain.slice(0, 0), pa.array([], pa.string()), plain.cast(pa.large_string())):
         table = words.table(texts)
         words.keep_lines(table, np.ones(table.num_lines, bool))
-    assert len(words._scan.signatures) == len(words._copy_lines.signatures) == 1
+    assert len(scan.scan.signatures) == len(scan.copy_lines.signatures) == 1
 
 
 def test_columns_cannot_be_written():
@@ -356,7 +356,7 @@ def test_classes_agree_with_the_interpreter():
         assert bool(k & unicode.LETTER) == char.isalpha()
         assert bool(k & unicode.WORD) == (unicodedata.category(char)[0] in "LNM")
         assert bool(k & unicode.WHITE) == (char.isspace() and c not in range(0x1C, 0x20))
-        assert not k & unicode.SOLO or c >= 0x800  # what `_bounds` builds on
+        assert not k & unicode.SOLO or c >= 0x800  # what `bounds` builds on
         assert bits(fold(char)) & unicode.WORD == k & unicode.WORD
         assert fold(fold(char)) == fold(char)
 
@@ -368,6 +368,6 @@ def test_another_unicode_version_is_refused(monkeypatch):
 
 
 def test_import_compiles_nothing_and_reads_nothing():
-    code = "from curate import unicode, words; print(unicode.tables.cache_info().currsize, len(words._scan.signatures))"
+    code = "from curate import scan, unicode, words; print(unicode.tables.cache_info().currsize, scan.scan.signatures)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.split() == ["0", "0"]
+    assert out.split() == ["0", "[]"]
