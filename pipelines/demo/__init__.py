@@ -1,0 +1,80 @@
+"""A small real corpus, built at run time from text that the installation holds, with a planted truth.
+
+`build` writes a crawl, a wiki dump, books, submissions and a benchmark, and `truth.json`, which says of each page
+and of each damaged record what should become of it (see `pipelines.truth`). The same environment gives the same bytes.
+"""
+
+import json
+from pathlib import Path
+
+from curate import storage
+from pipelines.demo import crawl, library, plants
+from pipelines.demo.prose import Piece, descriptions, licences, pieces
+from pipelines.demo.site import Host
+from pipelines.truth import Truth
+
+LEAST = 1000  # characters of docstring that make a page
+MOST = 30_000  # characters of text on a page
+OVERLAP = 0.4  # of a text's shingles that may stand in texts chosen before it
+
+# Packages whose docstrings become the pages of a host; the project needs each of them, so each is there.
+PAGES = {
+    crawl.HOSTS[0]: ("stdlib",),
+    crawl.HOSTS[1]: ("numpy",),
+    crawl.HOSTS[2]: ("scipy.optimize", "scipy.signal", "scipy.interpolate", "scipy.integrate", "scipy.spatial"),
+    crawl.HOSTS[3]: ("sklearn",),
+}
+HANDBOOK = ("scipy.stats", "scipy.linalg")
+PER_HOST = 200
+
+
+def build(folder: str, seed: int = 0) -> Truth:
+    """Write the demo's inputs into the folder: crawl/, wikipedia/, books/, reddit/, eval/ and truth.json.
+
+    Raises:
+        InputError: if a package whose text is used is not installed.
+    """
+    seen: set[str] = set()
+    sites: list[tuple[Host, list[Piece]]] = []
+    articles = library.data_sets()
+    for host, packages in PAGES.items():
+        found = [piece for package in packages for piece in pieces(package, LEAST)]
+        overviews = [piece for piece in found if piece.name == piece.title]
+        articles += _distinct(overviews, seen)
+        rest = plants.shuffled([piece for piece in found if piece.name != piece.title], seed, host.name)
+        sites.append((host, _distinct(rest, seen)[:PER_HOST]))
+    sites.append((crawl.HOSTS[4], _distinct(descriptions(), seen)))
+    handbook = _distinct([piece for package in HANDBOOK for piece in pieces(package, LEAST)], seen)
+    notices = _distinct(licences(), seen)
+    questions = plants.phrases()["questions"]
+    web = crawl.Crawl(sites, seed)
+    web.plant([entry["question"] for entry in questions[: len(questions) // 2]])
+    files = web.files()
+    truth = list(web.plants)
+    for more, told in (
+        library.wiki(articles),
+        library.books(handbook, notices),
+        library.submissions(web.links(), seed),
+    ):
+        files |= more
+        truth += told
+    files["eval/quiz.jsonl"] = "".join(
+        json.dumps({"id": f"quiz-{at}", **entry}, ensure_ascii=False) + "\n" for at, entry in enumerate(questions)
+    ).encode()
+    for name, data in files.items():
+        with storage.atomic(str(Path(folder, name))) as file:
+            file.write(data)
+    whole = Truth(tuple(truth))
+    whole.save(str(Path(folder, "truth.json")))
+    return whole
+
+
+def _distinct(found: list[Piece], seen: set[str]) -> list[Piece]:
+    """The pieces that say something new, in order; their shingles join the seen."""
+    chosen = []
+    for piece in found:
+        own = plants.shingles(piece.text)
+        if len(piece.prose) > LEAST // 2 and len(piece.text) < MOST and len(own & seen) <= OVERLAP * len(own):
+            seen |= own
+            chosen.append(piece)
+    return chosen
