@@ -6,6 +6,7 @@ the machine, the batch and the order. Who is compared with whom is decided in `l
 
 import itertools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ class MinHash:
         seed: of the permutations.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     bands: int = 14
     rows: int = 8
@@ -116,10 +117,18 @@ def from_column(column: pa.BinaryArray, config: MinHash) -> tuple[npt.NDArray[np
 
 def shingles(table: WordTable, config: MinHash) -> tuple[npt.NDArray[np.int64], U64]:
     """(offsets int64[n + 1], hashes uint64): each document's distinct shingles, sorted: [offsets[d]:offsets[d + 1]]."""
-    offsets, hashes = _shingles(table.hash, table.doc_words, config.shingle)
+    offsets, hashes = grams(table, config.shingle)
     for start, stop in itertools.pairwise(offsets):
         hashes[start:stop].sort()
     return _compact(offsets, hashes)  # type: ignore[no-any-return]
+
+
+def grams(table: WordTable, size: int) -> tuple[npt.NDArray[np.int64], U64]:
+    """(offsets int64[n + 1], hashes uint64): the hash of each run of `size` words, in the order of the text.
+
+    A document of fewer words, but not of none, has one gram of all its words.
+    """
+    return _grams(table.hash, table.doc_words, size)  # type: ignore[no-any-return]
 
 
 def similarities(
@@ -216,7 +225,7 @@ def _signatures(words, bounds, size, factor, term, permutations):  # type: ignor
 
 
 @njit(cache=True, nogil=True)
-def _shingles(words, bounds, size):  # type: ignore[no-untyped-def]
+def _grams(words, bounds, size):  # type: ignore[no-untyped-def]
     offsets = np.zeros(len(bounds), np.int64)
     out = np.empty(len(words), np.uint64)
     for d in range(len(bounds) - 1):
