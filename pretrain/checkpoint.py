@@ -9,10 +9,12 @@ Folders are named by the tokens consumed. A checkpoint is written under a tempor
 so any folder without that name is complete. Local disks only: a rename is what makes it atomic.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,6 +36,7 @@ FOLDER = "checkpoints"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +96,28 @@ def local(path: str, flag: str) -> Path:
     return Path(path.removeprefix("file://"))
 
 
+@contextlib.contextmanager
+def lock(run: Path) -> Iterator[None]:
+    """Hold the run's folder, made if need be, against other processes of this machine; a kill releases it.
+
+    Raises:
+        InputError: if another holds it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    with open(run / LOCK, "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another process is training in {run}; wait for it, or give another --out") from error
+        yield
+
+
 def save(run: Path, state: State, model: GPT, optimizer: torch.optim.Optimizer, tokenizer: Path, *, keep: int) -> Path:
     """Write a checkpoint and remove all but the newest `keep`."""
     target = folder_of(run, state.plan.tokens(state.samples))
+    for left in target.parent.glob(f"{storage.TEMPORARY}*"):  # by a run that was killed
+        shutil.rmtree(left)
     temporary = target.with_name(f"{storage.TEMPORARY}{target.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_file(dict(model.state_dict()), temporary / MODEL)
     save_file(_moments(model, optimizer), temporary / OPTIMIZER)
@@ -105,12 +125,11 @@ def save(run: Path, state: State, model: GPT, optimizer: torch.optim.Optimizer, 
     (temporary / STATE).write_text(json.dumps(asdict(state), indent=1, sort_keys=True) + "\n")
     for path in [*temporary.iterdir(), temporary]:
         _flush(path)
-    if target.exists():
-        _remove(target)
     temporary.rename(target)
     _flush(target.parent)
     for old in find_all(run)[:-keep]:
-        _remove(old)
+        # Renamed first: a folder that is half removed must not look complete.
+        shutil.rmtree(old.rename(old.with_name(f"{storage.TEMPORARY}{old.name}")))
     return target
 
 
@@ -193,11 +212,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _remove(folder: Path) -> None:
-    # Renamed first: a folder that is half removed must not look complete.
-    doomed = folder.with_name(f"{storage.TEMPORARY}{folder.name}")
-    shutil.rmtree(doomed, ignore_errors=True)
-    folder.rename(doomed)
-    shutil.rmtree(doomed)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import NoReturn
 
+from curate import storage
 from curate.errors import CurateError, UsageError
 from pretrain import presets
 
@@ -35,8 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CurateError as error:
         print(f"pretrain: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # a full disk, a folder without permission
+        print(f"pretrain: {storage.reason(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print("pretrain: stopped; the same command goes on from the newest checkpoint", file=sys.stderr)
+        print("pretrain: stopped; `train` goes on from its newest checkpoint", file=sys.stderr)
         return 130
 
 

@@ -1,10 +1,9 @@
-"""A checkpoint as a Hugging Face GPT-2 folder: config.json, model.safetensors, tokenizer.json.
+"""A checkpoint as a Hugging Face GPT-2 folder: config.json, model.safetensors and the tokenizer.
 
 Transformers keeps the matrices of GPT-2 as Conv1D, [inputs, outputs], so ours are transposed; the padding of the
 vocabulary is cut off; the head is tied and not stored.
 """
 
-import shutil
 from pathlib import Path
 
 from safetensors.torch import save
@@ -15,6 +14,7 @@ from curate.errors import UsageError
 from curate.shards import TOKENIZER
 from pretrain import checkpoint
 from pretrain.model import GPT, NORM_EPSILON
+from pretrain.sample import load_tokenizer
 
 CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -43,11 +43,17 @@ def export(source: Path, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with storage.atomic(str(out / checkpoint.MODEL)) as file:
         file.write(save(tensors(model), metadata={"format": "pt"}))
-    with storage.atomic(str(out / TOKENIZER)) as file, open(folder / TOKENIZER, "rb") as tokenizer:
-        shutil.copyfileobj(tokenizer, file)
+    end_of_text = load_tokenizer(folder).id_to_token(state.end_of_text)
+    with storage.atomic(str(out / TOKENIZER)) as file:
+        file.write((folder / TOKENIZER).read_bytes())
     storage.write_json(
         str(out / TOKENIZER_CONFIG),
-        {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.config.context},
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": model.config.context,
+            "bos_token": end_of_text,
+            "eos_token": end_of_text,
+        },
     )
     storage.write_json(str(out / CONFIG), config(model, state.end_of_text))
     return folder

@@ -82,7 +82,8 @@ class Preset:
             )
 
 
-# tiny: our own, for two CPU cores and some 100,000 to 1,000,000 tokens; about a million parameters.
+# tiny: our own, for two CPU cores and some 100,000 to 1,000,000 tokens; about a million parameters. Its batch and rate
+# were tried out on 200,000 tokens (docs/pretraining.md).
 # gpt2: the smallest model of Radford et al. 2019 (124M with tied head; the paper's "117M"), batch of 512 windows. Its
 # learning rate was never published: GPT-3 Small's (Brown et al. 2020, table 2.1) and GPT-3's warm-up.
 PRESETS = {
@@ -92,9 +93,9 @@ PRESETS = {
             name="tiny",
             model=ModelConfig(layers=4, width=128, heads=4, context=256),
             recipe=Recipe(
-                batch_tokens=2048,
+                batch_tokens=1024,
                 micro_windows=8,
-                peak_rate=3e-3,
+                peak_rate=2e-3,
                 warmup_tokens=32_768,
                 checkpoint_tokens=131_072,
                 held_tokens=8_192,

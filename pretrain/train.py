@@ -6,8 +6,10 @@ a resumed run equals an uninterrupted one to the last bit. On a GPU, in bfloat16
 last bits are not promised.
 """
 
+import contextlib
 import json
 import math
+import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +19,7 @@ import torch
 from torch import nn
 
 from curate import draw, storage
-from curate.errors import CurateError, StaleError
+from curate.errors import CurateError, InputError, StaleError
 from curate.shards import TOKENIZER, Tokens, open_tokens
 from pretrain import checkpoint, evaluate, machine, optim
 from pretrain.checkpoint import State
@@ -45,6 +47,7 @@ class TrainConfig:
         keep: newest checkpoints that stay.
     """
 
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
     data: str
     out: str
     preset: Preset
@@ -177,9 +180,12 @@ class Trainer:
         plan, began, first = self.state.plan, time.monotonic(), self.state.samples
         checkpoint_tokens = self.config.checkpoint_tokens or self.recipe.checkpoint_tokens
         eval_tokens = self.config.eval_tokens or max(1, plan.tokens(plan.samples) // _VALIDATIONS)
-        self._rewind_metrics()
-        self.watcher.begin(plan.tokens(first), plan.tokens(plan.samples))
-        with machine.switches(self.device, self.state.threads), open(self.out / METRICS, "ab") as metrics:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(checkpoint.lock(self.out))
+            self._rewind_metrics()
+            metrics = stack.enter_context(open(self.out / METRICS, "ab"))
+            stack.enter_context(machine.switches(self.device, self.state.threads))
+            self.watcher.begin(plan.tokens(first), plan.tokens(plan.samples))
             while self.state.samples < plan.samples:
                 before = self.state.samples
                 step = self._step()
@@ -188,6 +194,7 @@ class Trainer:
                 if self._due(eval_tokens, before) and self.held and self.held.ids:
                     self._validate(metrics)
                 if self._due(checkpoint_tokens, before):
+                    os.fsync(metrics.fileno())
                     checkpoint.save(
                         self.out, self.state, self.model, self.optimizer, self.tokenizer, keep=self.config.keep
                     )
@@ -299,12 +306,19 @@ def score_table(scores: dict[str, evaluate.Score]) -> dict[str, dict[str, float]
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; none if it has not begun. A last line cut short by a kill is left out."""
+    """The lines of a run's metrics.jsonl; none if it has not begun. A last line cut short by a kill is left out.
+
+    Raises:
+        InputError: if another line is damaged.
+    """
     path = out / METRICS
     if not path.exists():
         return []
-    *lines, _ = path.read_text(encoding="ascii").split("\n")
-    return [json.loads(line) for line in lines]
+    *lines, _ = path.read_text(encoding="ascii", errors="replace").split("\n")
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}; remove it, the run does not need it") from error
 
 
 def _line(value: dict[str, Any]) -> bytes:

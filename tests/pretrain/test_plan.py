@@ -1,0 +1,113 @@
+"""The order of the windows: laws, and golden values that must never change."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.errors import InputError
+from pretrain.plan import Plan, num_windows, permute
+
+PLAN = Plan(manifest="ab" * 32, seed=1, stream=1000, context=16, batch=4, samples=200)
+KEYS = st.integers(0, 2**64 - 1)
+
+
+@given(size=st.integers(1, 3000), key=KEYS)
+def test_permute_is_a_bijection(size: int, key: int) -> None:
+    out = permute(np.arange(size), size, key)
+    assert np.array_equal(np.sort(out), np.arange(size))
+
+
+@given(size=st.integers(1, 2**48), key=KEYS, seed=st.integers(0, 99))
+def test_permute_of_huge_ranges_stays_inside_and_apart(size: int, key: int, seed: int) -> None:
+    index = np.unique(np.random.default_rng(seed).integers(0, size, 50))
+    out = permute(index, size, key)
+    assert out.min() >= 0
+    assert out.max() < size
+    assert len(np.unique(out)) == len(index)
+
+
+def test_permute_scatters() -> None:
+    size = 10_000
+    out = permute(np.arange(size), size, 5)
+    assert abs(np.corrcoef(np.arange(size), out)[0, 1]) < 0.05
+    assert (np.abs(np.diff(out)) < 10).mean() < 0.01
+    # A uniform permutation has one fixed point on average.
+    assert (out == np.arange(size)).sum() < 8
+
+
+def test_golden_order() -> None:
+    assert PLAN.order(0, 8).tolist() == [31, 30, 4, 41, 37, 3, 17, 6]
+    assert PLAN.order(PLAN.windows, 4).tolist() == [28, 40, 32, 54]
+
+
+@given(
+    stream=st.integers(18, 4000),
+    context=st.integers(1, 17),
+    seed=st.integers(-3, 3),
+    epoch=st.integers(0, 3),
+)
+def test_each_epoch_reads_each_window_once_and_every_token(stream: int, context: int, seed: int, epoch: int) -> None:
+    plan = dataclasses.replace(PLAN, stream=stream, context=context, seed=seed)
+    first = epoch * plan.windows
+    assert np.array_equal(np.sort(plan.order(first, plan.windows)), np.arange(plan.windows))
+    targets = np.zeros(stream, np.int64)
+    for start in plan.starts(first, plan.windows):
+        assert 0 <= start <= stream - context - 1
+        targets[start + 1 : start + context + 1] += 1
+    assert targets[0] == 0
+    assert targets[1:].min() == 1
+    assert targets.sum() - (stream - 1) < context
+
+
+@settings(max_examples=50)
+@given(cuts=st.lists(st.integers(0, 200), max_size=6))
+def test_order_does_not_depend_on_how_it_is_asked_for(cuts: list[int]) -> None:
+    bounds = [0, *sorted(cuts), 200]
+    parts = [PLAN.order(a, b - a) for a, b in itertools.pairwise(bounds) if b > a]
+    assert np.array_equal(np.concatenate(parts), PLAN.order(0, 200))
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize("accumulation", [1, 2, 4])
+def test_the_log_of_ids_is_the_same_for_any_world_size_and_accumulation(world: int, accumulation: int) -> None:
+    plan, share = dataclasses.replace(PLAN, batch=16), 16 // world
+    log = []
+    for step in range(5):
+        for rank in range(world):
+            for piece in range(accumulation):
+                size = share // accumulation
+                log.append(plan.order(step * 16 + rank * share + piece * size, size))
+    assert np.array_equal(np.concatenate(log), plan.order(0, 80))
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"manifest": "cd" * 32}, {"context": 15}])
+def test_order_changes_with_its_causes(change: dict[str, int]) -> None:
+    assert not np.array_equal(dataclasses.replace(PLAN, **change).order(0, 50), PLAN.order(0, 50))
+
+
+@pytest.mark.parametrize("change", [{"batch": 8}, {"samples": 7}])
+def test_order_does_not_change_with_anything_else(change: dict[str, int]) -> None:
+    assert np.array_equal(dataclasses.replace(PLAN, **change).order(0, 50), PLAN.order(0, 50))
+
+
+def test_epochs_differ() -> None:
+    assert not np.array_equal(PLAN.order(0, PLAN.windows), PLAN.order(PLAN.windows, PLAN.windows))
+
+
+@pytest.mark.parametrize(("stream", "windows"), [(17, 1), (18, 2), (33, 2), (34, 3)])
+def test_num_windows(stream: int, windows: int) -> None:
+    assert num_windows(stream, 16) == windows
+
+
+def test_a_stream_shorter_than_a_window_is_refused() -> None:
+    with pytest.raises(InputError, match="holds 16 tokens, and one window takes 17"):
+        num_windows(16, 16)
+
+
+def test_the_last_step_takes_what_is_left() -> None:
+    assert dataclasses.replace(PLAN, samples=9).steps == 3
+    assert PLAN.tokens(9) == 144

@@ -1,0 +1,36 @@
+"""What people see, in a terminal and in a file."""
+
+import io
+
+from rich.console import Console
+
+from pretrain.evaluate import Score
+from pretrain.progress import Display
+from pretrain.train import Step
+
+
+def show(*, terminal: bool) -> str:
+    out = io.StringIO()
+    display = Display(Console(file=out, force_terminal=terminal, width=100, highlight=False))
+    display.begin(100, 400)
+    display.step(Step(2, 20, 200, 400, 3.25, 1e-3, 0.5))
+    display.held(200, {"books": Score(documents=1, tokens=10, bytes=10, nats=13.8629436)})
+    display.step(Step(4, 40, 400, 400, 2.5, 1e-3, 0.5))
+    display.end()
+    return out.getvalue()
+
+
+def test_plain_lines_without_a_terminal() -> None:
+    out = show(terminal=False)
+    assert "resuming after 100 of 400 tokens\n" in out
+    assert "step 2: 200 of 400 tokens, loss 3.250, " in out
+    assert "held-out bits per byte after 200 tokens: books 2.000\n" in out
+    assert "step 4: 400 of 400 tokens, loss 2.500, " in out
+    assert "\x1b" not in out
+
+
+def test_a_bar_in_a_terminal() -> None:
+    out = show(terminal=True)
+    assert "loss 2.500" in out
+    assert "100%" in out
+    assert "tokens/s" in out
