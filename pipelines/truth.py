@@ -36,8 +36,9 @@ class Outcome(StrEnum):
 class Plant:
     """One planted record: a page by its URL, a damaged record by its place.
 
-    `file` is a base name; `start` and `stop` are the record's bytes in it, as stored. `contains` must stand in the text
-    that the run keeps, `lacks` must not. `survivor` is the URL that must outlive the cluster; empty: any member may.
+    `file` is a base name; `start` and `stop` span the record and the one before it, as stored: a reader may not be able
+    to tell where the first ends. `contains` must stand in the text that the run keeps, `lacks` must not. `survivor` is
+    the URL that must outlive the cluster; empty: any member may.
     """
 
     kind: str
@@ -125,14 +126,14 @@ class Comparison:
 class _Trace:
     """What the run directory says of one (source, URL)."""
 
-    corpus: list[str] = field(default_factory=list)  # texts
+    corpus: list[tuple[str, str]] = field(default_factory=list)  # (source, text)
     dropped: list[str] = field(default_factory=list)  # reasons
     removed: list[tuple[str, str]] = field(default_factory=list)  # (reason, the survivor's URL)
     cuts: int = 0
 
     @property
     def told(self) -> str:
-        parts = ["kept" for _ in self.corpus] + self.dropped
+        parts = [f"kept as {source}" for source, _ in self.corpus] + self.dropped
         parts += [f"{reason} of {survivor}" for reason, survivor in self.removed]
         return ", ".join(parts) or "no trace"
 
@@ -208,7 +209,7 @@ def _traces(tables: dict[str, list[dict[str, Any]] | None]) -> dict[tuple[str, s
     traces: dict[tuple[str, str], _Trace] = defaultdict(_Trace)
     by_id = {row["id"]: (_side(row["source"]), row["url"]) for row in tables["documents"] or ()}
     for row in tables["corpus"] or ():
-        traces[_side(row["source"]), row["url"]].corpus.append(row["text"])
+        traces[_side(row["source"]), row["url"]].corpus.append((row["source"], row["text"]))
     for row in tables["dropped"] or ():
         # A page's request and metadata records bear its URL too.
         if row["reason"] != Reason.not_a_page:
@@ -232,7 +233,9 @@ def _single(plant: Plant, trace: _Trace) -> tuple[bool | None, str]:
         return None, trace.told
     if not trace.corpus:
         return False, trace.told
-    text = " ".join(trace.corpus[0].split())
+    source, text = trace.corpus[0][0], " ".join(trace.corpus[0][1].split())
+    if plant.source not in ("crawl", source):
+        return False, f"{trace.told}, not as {plant.source}"
     if plant.contains not in text:
         return False, f"kept without {plant.contains!r}"
     if plant.lacks and plant.lacks in text:

@@ -25,7 +25,7 @@ PAGES = {
     crawl.HOSTS[3]: ("sklearn",),
 }
 HANDBOOK = ("scipy.stats", "scipy.linalg")
-PER_HOST = 200
+PER_HOST = 300
 
 
 def build(folder: str, seed: int = 0) -> Truth:

@@ -57,21 +57,22 @@ class Archive:
         self.record("warcinfo", body.encode(), {"WARC-Filename": self.name, "Content-Type": "application/warc-fields"})
 
     def page(self, answer: Answer, damage: Damage | None = None) -> tuple[int, int]:
-        """The request, the response and the metadata of one fetch; returns the response's span in the file."""
+        """The request, the response and the metadata of one fetch; returns the span of the first two in the file."""
         host, _, path = answer.url.removeprefix("https://").partition("/")
         target = {"WARC-Target-URI": answer.url}
         request = f"GET /{path} HTTP/1.1\r\nUser-Agent: demo\r\nAccept-Encoding: identity\r\nHost: {host}\r\n\r\n"
-        self.record("request", request.encode(), {**target, "Content-Type": "application/http; msgtype=request"})
+        asked = {**target, "Content-Type": "application/http; msgtype=request"}
+        start, _ = self.record("request", request.encode(), asked)
         headers = {"Server": "demo", "Content-Length": str(len(answer.body)), **answer.headers}
         if answer.content_type:
             headers["Content-Type"] = answer.content_type
         head = f"HTTP/1.1 {answer.status}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         response = head.encode() + CRLF + answer.body
         kind = {"Content-Type": "application/http; msgtype=response", "WARC-Payload-Digest": sha1(answer.body)}
-        span = self.record("response", response, {**target, **kind}, damage)
+        _, stop = self.record("response", response, {**target, **kind}, damage)
         if damage is not truncate:  # after a break-off comes nothing
             self.record("metadata", b"fetchTimeMs: 87\r\n", {**target, "Content-Type": "application/warc-fields"})
-        return span
+        return start, stop
 
     def record(
         self, kind: str, block: bytes, headers: Mapping[str, str], damage: Damage | None = None

@@ -9,7 +9,7 @@ from pipelines.demo import archive, plants
 from pipelines.demo.archive import Answer, Archive, Damage
 from pipelines.demo.plants import phrases
 from pipelines.demo.prose import Piece
-from pipelines.demo.site import Host, page, plain_page, slug
+from pipelines.demo.site import Host, address, page, plain_page, slug
 from pipelines.truth import Outcome, Plant
 
 HOSTS = (
@@ -25,6 +25,7 @@ SPAM = Host("cheap-deals.test", "Cheap Deals", 0)
 WORLD = Host("world.example", "Letters from Everywhere", 0)
 ARCHIVES = 3  # WARC files, besides the WET file
 WET_PAGES = 40
+ORDINARY = 300  # pages that no one vouches for
 
 # Any of the text rules may be the first to see what is wrong with a page.
 RULES = tuple(list(Reason)[list(Reason).index(Reason.no_text) : list(Reason).index(Reason.low_quality)])
@@ -41,11 +42,16 @@ def is_good(piece: Piece) -> bool:
     ended = sum(line.rstrip().endswith((".", "!", "?", '"')) for line in lines)
     brief = sum(len(line) <= 30 for line in lines)
     symbols = text.count("#") + text.count("...")
+    words = text.split()
+    runs = [" ".join(words[at : at + 5]) for at in range(len(words) - 4)]
     return (
         len(piece.prose.split()) >= 150
         and len(piece.prose) > 0.5 * len(text)
         and not any(mark in text for mark in ("{", "}", "lorem ipsum", "javascript", "…"))
-        and symbols < 0.02 * len(text.split())
+        and symbols < 0.02 * len(words)
+        and sum(any(map(str.isalpha, word)) for word in words) >= 0.82 * len(words)
+        and len(set(runs)) >= 0.9 * len(runs)
+        and len(set(lines)) >= 0.75 * len(lines)
         and ended >= 0.25 * len(lines)
         and brief <= 0.55 * len(lines)
     )
@@ -77,7 +83,7 @@ class Crawl:
         pages = [(host, piece) for host, found in self.sites for piece in found]
         self._stock = plants.shuffled([pair for pair in pages if is_good(pair[1])], self.seed, "stock")
         self._labels = {
-            host.name: [(host.url(slug(piece.name)), piece.title) for piece in found] for host, found in self.sites
+            host.name: [(host.url(address(piece)), piece.title) for piece in found] for host, found in self.sites
         }
 
     def plant(self, questions: list[str]) -> None:
@@ -109,7 +115,7 @@ class Crawl:
         return page(piece, host, labels, head)
 
     def _answer(self, host: Host, piece: Piece) -> Answer:
-        return Answer(url=host.url(slug(piece.name)), body=self._html(host, piece).encode())
+        return Answer(url=host.url(address(piece)), body=self._html(host, piece).encode())
 
     def _add(
         self,
@@ -134,7 +140,7 @@ class Crawl:
             cluster = f"exact-{number}", original.url if linked else ""
             self._add("exact duplicate", Outcome.duplicate, original, cluster=cluster)
             for copy in range(1 + number % 3):
-                url = MIRROR.url(f"copy-{copy}/{slug(piece.name)}")
+                url = MIRROR.url(f"copy-{copy}/{address(piece)}")
                 self._add("exact duplicate", Outcome.duplicate, replace(original, url=url), cluster=cluster)
 
     def _near_duplicates(self) -> None:
@@ -147,24 +153,24 @@ class Crawl:
             self._add("near duplicate", Outcome.duplicate, original, cluster=cluster)
             for copy in range(2 + number % 2):
                 revision = plants.edited(piece, 0.02 + 0.01 * copy, self.seed, "near", number, copy)
-                url = MIRROR.url(f"revision-{copy}/{slug(piece.name)}")
+                url = MIRROR.url(f"revision-{copy}/{address(piece)}")
                 answer = Answer(url=url, body=self._html(host, revision).encode())
                 self._add("near duplicate", Outcome.duplicate, answer, cluster=cluster)
 
     def _similar(self) -> None:
-        """Texts with every third word rewritten: too different to remove."""
-        for number in range(12):
-            host, piece = self._take(450)
-            rewritten = plants.edited(piece, 0.35, self.seed, "similar", number)
-            url = MIRROR.url(f"rewritten/{slug(piece.name)}")
+        """Pages that share the first half of their texts: too different to remove."""
+        for _ in range(12):
+            (host, piece), (_, other) = self._take(450), self._take()
+            url = MIRROR.url(f"quoted/{address(piece)}")
+            quoting = plants.half_and_half(piece, other)
             self._add("similar, no duplicate", Outcome.kept, self._answer(host, piece))
-            self._add("similar, no duplicate", Outcome.kept, Answer(url=url, body=self._html(host, rewritten).encode()))
+            self._add("similar, no duplicate", Outcome.kept, Answer(url=url, body=self._html(host, quoting).encode()))
 
     def _spam(self) -> None:
         for number in range(15):
             for kind, body in (
                 ("spam: keywords", page(plants.stuffed(number, self.seed), SPAM)),
-                ("spam: repeated lines", page(plants.shouted(number), SPAM)),
+                ("spam: repeated phrases", page(plants.shouted(number), SPAM)),
                 ("spam: links", plants.link_farm(number, self.seed)),
             ):
                 answer = Answer(url=SPAM.url(f"{slug(kind)}-{number}"), body=body.encode())
@@ -222,7 +228,7 @@ class Crawl:
                 body = self._html(host, plants.with_paragraph(piece, text, 1), head).encode(
                     charset, "xmlcharrefreplace"
                 )
-                answer = Answer(url=host.url(slug(piece.name)), body=body, content_type=content_type)
+                answer = Answer(url=host.url(address(piece)), body=body, content_type=content_type)
                 self._add(f"charset: {kind}", Outcome.kept, answer, contains=text[:60] if number else text)
 
     def _transports(self) -> None:
@@ -283,10 +289,9 @@ class Crawl:
             else:
                 self.unloved += [answer.url] if number % 3 == 0 else []
                 self._add("good page", Outcome.kept, answer)
-        for host, found in self.sites:
-            for piece in found:
-                if not is_good(piece):
-                    self._add("ordinary page", Outcome.anywhere, self._answer(host, piece))
+        others = [(host, piece) for host, found in self.sites for piece in found if not is_good(piece)]
+        for host, piece in plants.shuffled(others, self.seed, "ordinary")[:ORDINARY]:
+            self._add("ordinary page", Outcome.anywhere, self._answer(host, piece))
 
     def files(self) -> dict[str, bytes]:
         """The archives by name; `plants` then says of each record what should become of it."""
@@ -315,7 +320,7 @@ class Crawl:
         file = Archive(name)
         file.info("http://bibnum.bnf.fr/WARC/WARC_ISO_28500_version1_latestdraft.pdf")
         for host, piece in pages:
-            url = host.url(f"text/{slug(piece.name)}")
+            url = host.url(f"text/{address(piece)}")
             headers = {"WARC-Target-URI": url, "Content-Type": "text/plain"}
             file.record("conversion", plain_page(piece, host).encode(), headers)
             self.plants.append(Plant(kind="page in WET", outcome=Outcome.kept, url=url))

@@ -16,6 +16,7 @@ from pipelines.demo.site import chapter, wikitext
 from pipelines.truth import Outcome, Plant
 
 WIKI = "https://wiki.example/wiki/"
+EBOOKS = "https://www.gutenberg.org/ebooks/"
 BOOK = 450_000  # characters of text, at most
 COLUMNS = 72
 
@@ -99,7 +100,10 @@ def books(handbook: Sequence[Piece], notices: Sequence[Piece]) -> tuple[dict[str
         "Licences and Notices": map(chapter, notices),
     }
     files = {f"books/{1001 + at}.txt": book(name, 1001 + at, texts) for at, (name, texts) in enumerate(shelf.items())}
-    truth = [Plant(kind="book", outcome=Outcome.kept, url=name, source="books", lacks="Gutenberg") for name in shelf]
+    truth = [
+        Plant(kind="book", outcome=Outcome.kept, url=EBOOKS + str(1001 + at), source="books", lacks="Gutenberg")
+        for at in range(len(shelf))
+    ]
     return files, truth
 
 

@@ -74,9 +74,9 @@ def stuffed(number: int, seed: int) -> Piece:
 
 
 def shouted(number: int) -> Piece:
-    """One line, over and over."""
+    """One sentence, over and over, told apart by a number."""
     line = phrases()["shouts"][number % len(phrases()["shouts"])]
-    return paragraphs(f"Special offer {number}", [line] * (30 + number))
+    return paragraphs(f"Special offer {number}", [f"{line} Offer {at}." for at in range(30 + number)])
 
 
 def link_farm(number: int, seed: int) -> str:
@@ -128,16 +128,20 @@ def edited(piece: Piece, share: float, *key: str | int) -> Piece:
     return Piece(piece.name, piece.title, tuple(new))
 
 
+def half_and_half(piece: Piece, other: Piece) -> Piece:
+    """The first half of the piece's text, then all of the other's: at most half of its shingles are the piece's."""
+    size, first = 0, []
+    for block in piece.blocks:
+        if size < len(piece.text) // 2:
+            first.append(block)
+            size += len(block.text)
+    return Piece(other.name, f"{piece.title}, and {other.title}", (*first[:-1], *other.blocks))
+
+
 def shingles(text: str) -> set[str]:
     """The text's shingles of five words, to tell how alike two texts are."""
     words = text.lower().split()
     return {" ".join(words[at : at + 5]) for at in range(max(1, len(words) - 4))}
-
-
-def likeness(one: Piece, other: Piece) -> float:
-    """The Jaccard likeness of the two texts' sets of 5-word shingles."""
-    a, b = shingles(one.text), shingles(other.text)
-    return len(a & b) / len(a | b)
 
 
 def question_paragraph(question: str, number: int) -> str:

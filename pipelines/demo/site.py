@@ -144,3 +144,8 @@ def chapter(piece: Piece) -> str:
 def slug(text: str) -> str:
     """The text as a part of an address."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def address(piece: Piece) -> str:
+    """The part of a page's address that names the piece; case tells a class from a function."""
+    return f"{piece.name}.html"
