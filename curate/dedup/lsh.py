@@ -31,7 +31,7 @@ def addresses(shard: int, num_rows: int) -> U64:
 
 def rows(keys: U64, address: U64, rank: U64, content: U64) -> Rows:
     """ROW[n * bands]: one row for each document and band key; keys uint64[n] or [n, bands], the rest uint64[n]."""
-    keys = keys.reshape(len(address), -1)
+    keys = keys[:, None] if keys.ndim == 1 else keys
     out = np.empty(keys.shape, ROW)
     out["key"] = keys
     for name, column in (("address", address), ("rank", rank), ("content", content)):
