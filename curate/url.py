@@ -121,9 +121,15 @@ def normalise(url: str) -> str:
     return result
 
 
+def key(url: str) -> int:
+    """BLAKE2b-64 of the normalised URL, by which links and pages are joined; 0 for what `normalise` cannot use."""
+    name = normalise(url)
+    return _hash(name) if name else 0
+
+
 def keys(urls: pa.StringArray) -> U64:
-    """uint64[n]: BLAKE2b-64 of each normalised URL; 0 for what `normalise` cannot use, and for nothing else."""
-    return np.fromiter((_hash(u) if u else 0 for u in map(normalise, _strings(urls))), np.uint64, len(urls))
+    """uint64[n]: the `key` of each URL."""
+    return np.fromiter(map(key, _strings(urls)), np.uint64, len(urls))
 
 
 def host(url: str) -> str:
