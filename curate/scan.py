@@ -14,7 +14,7 @@ CURLY = 16  # holds a "{"
 
 _SEED = np.uint64(0x2545F4914F6CDD1D)
 _MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
-_NEWLINE, _POUND, _DOT, _CURLY, _ELLIPSIS = 0x0A, 0x23, 0x2E, 0x7B, 0x2026
+_NEWLINE, _POUND, _DOT, _SLASH, _CURLY, _ELLIPSIS = 0x0A, 0x23, 0x2E, 0x2F, 0x7B, 0x2026
 
 
 @numba.njit(cache=True, nogil=True)
@@ -88,12 +88,40 @@ def _close(words, w, h, chars, letters, stop):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def _is_dash(c):  # type: ignore[no-untyped-def]
+    return c == 0x2D or c == 0x2010 or c == 0x2013 or c == 0x2014
+
+
+@numba.njit(cache=True, nogil=True)
+def _parts(c):  # type: ignore[no-untyped-def]
+    """Whether a further part of the word begins where a letter follows c."""
+    return _is_dash(c) or c == _SLASH or c == 0x27 or c == 0x2019
+
+
+@numba.njit(cache=True, nogil=True)
 def scan(text, doc_start, tables, doc_words, doc_lines, words, lines):  # type: ignore[no-untyped-def]
     """Fill the table's columns. Sentences of a line: the runs of text that hold a word and end with a terminal mark
     before white space (with closing quotes and brackets between), with a terminal mark beyond ASCII before a word, or
-    with the line. An abbreviation's full stop ends one too."""
+    with the line. An abbreviation's full stop ends one too.
+
+    Parts and marks are what a tokenizer that splits off punctuation would find beside the words. A run of one character
+    at either end of a token, or between words of a script without spaces, is a mark. Inside a word a dash is a mark and
+    begins a further part, and so is a slash before a letter, but not in a token with "//"; an apostrophe before a
+    letter begins a further part. A part that does not begin with a letter counts among the marks."""
     ascii_fold, class_index, classes, fold_index, fold = tables
-    line_start, line_stop, line_first_word, line_hash, line_chars, sentences, pounds, ellipses, line_ends = lines
+    (
+        line_start,
+        line_stop,
+        line_first_word,
+        line_hash,
+        line_chars,
+        sentences,
+        parts,
+        marks,
+        pounds,
+        ellipses,
+        line_ends,
+    ) = lines
     w = 0
     line = 0
     for d in range(len(doc_start) - 1):
@@ -107,13 +135,16 @@ def scan(text, doc_start, tables, doc_words, doc_lines, words, lines):  # type: 
             first = np.int64(-1)  # offset of the first character that is not white
             last = i  # offset after the last one
             points = points_first = points_last = 0  # code points: so far, before `first`, up to `last`
-            num_sentences = num_pounds = num_ellipses = 0
+            num_sentences = num_parts = num_marks = num_pounds = num_ellipses = 0
             flags = 0
-            tail = np.int64(0)  # the last character that is not white, 0 for a word character
+            tail = np.int64(-1)  # the last character that is not white, -1 for a word character
             dots = 0  # the run of full stops that ends there
             ended = 0  # a sentence may end here: 1 before white space, 2 before a word too
             spoken = False  # the current sentence has a word
             kind = 0  # of the open word: 0 none, 1 ordinary, SOLO
+            pending = 0  # runs of other characters since the word's last
+            joint = np.int64(0)  # their character, if they are one run
+            address = False  # the token has a "//"
             h = _SEED
             chars = 0
             letters = np.int64(0)
@@ -128,7 +159,17 @@ def scan(text, doc_start, tables, doc_words, doc_lines, words, lines):  # type: 
                 else:
                     c, n = _character(text, i, end)
                     k = np.int64(classes[np.int64(class_index[c >> 8]) * 256 + (c & 255)])
+                if k & MARK and not (kind and stop == i):
+                    k = np.int64(0)
                 if k & WORD:
+                    if pending:
+                        if k & SOLO or kind == SOLO:
+                            num_marks += pending
+                        elif not address:
+                            num_parts += k & LETTER != 0 and _parts(joint)
+                            num_marks += _is_dash(joint) + (_is_dash(joint) and not k & LETTER)
+                            num_marks += k & LETTER != 0 and joint == _SLASH
+                        pending = 0
                     if kind and (k & SOLO or (kind == SOLO and not k & MARK)):
                         w = _close(words, w, h, chars, letters, stop)
                         kind = 0
@@ -146,7 +187,7 @@ def scan(text, doc_start, tables, doc_words, doc_lines, words, lines):  # type: 
                         num_sentences += 1
                     ended = 0
                     spoken = True
-                    tail = np.int64(0)
+                    tail = np.int64(-1)
                     if n > 1:
                         c += fold[np.int64(fold_index[c >> 8]) * 256 + (c & 255)]
                         h = (h ^ np.uint64(c)) * _MULTIPLIER
@@ -170,6 +211,7 @@ def scan(text, doc_start, tables, doc_words, doc_lines, words, lines):  # type: 
                     if i < end and text[i] == 0x20:  # as the branch for white space would do it
                         w = _close(words, w, h, chars, letters, stop)
                         kind = 0
+                        address = False
                         points += 1
                         i += 1
                 elif k & WHITE:
@@ -177,6 +219,9 @@ def scan(text, doc_start, tables, doc_words, doc_lines, words, lines):  # type: 
                     if kind:
                         w = _close(words, w, h, chars, letters, stop)
                         kind = 0
+                    num_marks += pending
+                    pending = 0
+                    address = False
                     if ended and spoken:
                         num_sentences += 1
                         spoken = False
@@ -190,6 +235,12 @@ def scan(text, doc_start, tables, doc_words, doc_lines, words, lines):  # type: 
                         points_first = points
                         if k & BULLET:
                             flags |= BULLETED
+                    if c != tail or last != i:  # a run begins
+                        joint = c if kind and stop == i else np.int64(0)
+                        num_marks += kind == 0
+                        pending += kind != 0
+                    elif c == _SLASH:
+                        address = True
                     if c == _DOT:
                         dots = dots + 1 if tail == _DOT and last == i else 1
                         num_ellipses += dots % 3 == 0
@@ -210,6 +261,7 @@ def scan(text, doc_start, tables, doc_words, doc_lines, words, lines):  # type: 
                     points_last = points
             if kind:
                 w = _close(words, w, h, chars, letters, stop)
+            num_marks += pending
             if ended:
                 flags |= ENDED
             if tail == 0x22 or tail == 0x27 or tail == 0x201D or tail == 0x2019 or tail == 0xBB:
@@ -224,6 +276,8 @@ def scan(text, doc_start, tables, doc_words, doc_lines, words, lines):  # type: 
             line_hash[line] = np.uint64(0) if blank else _bytes_hash(text, first, last)
             line_chars[line] = points_last - points_first
             sentences[line] = num_sentences + spoken
+            parts[line] = num_parts
+            marks[line] = num_marks
             pounds[line] = num_pounds
             ellipses[line] = num_ellipses
             line_ends[line] = flags

@@ -1,8 +1,8 @@
 """The word table: one pass over a batch's text gives each word's hash, span and line; all text statistics start here.
 
 A *token* is a maximal run without white space. A *word* is what is left of a token when everything but letters,
-numbers and marks is left out, case folded: `Don't,` is the word dont. That is the gram of GPT-3, appendix C
-("lower-case, whitespace-delimited words without punctuation"). A token without a word character is no word.
+numbers and the marks that follow them is left out, case folded: `Don't,` is the word dont. That is the gram of GPT-3,
+appendix C ("lower-case, whitespace-delimited words without punctuation"). A token without any of them is no word.
 Scripts without spaces (Han, kana, Thai, Lao, Khmer, Myanmar, Tibetan ...; `unicode.SOLO`): each base character with
 the marks that follow it is a word of its own, so n-grams of words are n-grams of characters there. Hangul has spaces.
 
@@ -50,6 +50,8 @@ class WordTable:
     line_hash: npt.NDArray[np.uint64]  # of the stripped line's bytes; 0: blank
     line_chars: npt.NDArray[np.int32]  # of the stripped line, spaces included
     line_sentences: npt.NDArray[np.int32]  # see `scan.scan`
+    line_parts: npt.NDArray[np.int32]  # further parts of its words, as "n't"; see `scan.scan`
+    line_marks: npt.NDArray[np.int32]  # punctuation marks and other symbols that stand for themselves; see there
     line_pounds: npt.NDArray[np.int32]  # times "#" occurs
     line_ellipses: npt.NDArray[np.int32]  # times "..." or U+2026 occurs
     line_ends: npt.NDArray[np.uint8]  # flags scan.ENDED ... scan.CURLY
@@ -97,6 +99,8 @@ def table(texts: pa.Array) -> WordTable:
         np.empty(num_lines, np.int32),
         np.empty(num_lines, np.int32),
         np.empty(num_lines, np.int32),
+        np.empty(num_lines, np.int32),
+        np.empty(num_lines, np.int32),
         np.empty(num_lines, np.uint8),
     )
     doc_words, doc_lines = np.empty(len(doc_start), np.int64), np.empty(len(doc_start), np.int64)
@@ -140,6 +144,8 @@ def keep_lines(table: WordTable, keep: npt.NDArray[np.bool_]) -> tuple[WordTable
             table.line_hash,
             table.line_chars,
             table.line_sentences,
+            table.line_parts,
+            table.line_marks,
             table.line_pounds,
             table.line_ellipses,
             table.line_ends,

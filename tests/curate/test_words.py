@@ -1,5 +1,6 @@
 """The word table against a plain Python reading of its definition, and its hashes against golden values."""
 
+import itertools
 import subprocess
 import sys
 import unicodedata
@@ -82,7 +83,7 @@ def words_of(line):
         units = []  # [first, last + 1, characters, is of a script without spaces]
         for i, char in enumerate(token, at):
             k = bits(char)
-            if not k & unicode.WORD:
+            if not k & unicode.WORD or (k & unicode.MARK and not (units and units[-1][1] == i)):
                 continue
             solo = bool(k & unicode.SOLO)
             if not units or solo or (units[-1][3] and not k & unicode.MARK):
@@ -95,12 +96,47 @@ def words_of(line):
     return found
 
 
+def is_word(chars, i):
+    k = bits(chars[i])
+    return bool(k & unicode.WORD) and not (k & unicode.MARK and not (i and is_word(chars, i - 1)))
+
+
+def pieces_of(line):
+    """(parts, marks) by the definition in `scan`."""
+    parts = marks = 0
+    for _, token in tokens(line):
+        runs = []  # [is word, character, text]
+        for i, char in enumerate(token):
+            word = is_word(token, i)
+            if runs and runs[-1][0] == word and (word or runs[-1][1] == char):
+                runs[-1][2] += char
+            else:
+                runs.append([word, char, char])
+        inside = [i for i, run in enumerate(runs) if run[0]]
+        for a, b in itertools.pairwise(inside):
+            first = bits(runs[b][1])
+            last_base = [c for c in runs[a][2] if not bits(c) & unicode.MARK][-1]
+            letter, joint = bool(first & unicode.LETTER), runs[a + 1][1] if b == a + 2 else ""
+            if first & unicode.SOLO or bits(last_base) & unicode.SOLO:
+                marks += b - a - 1
+            elif "//" not in "".join(r[2] for r in runs[:b]):
+                if joint in tuple("-‐–—"):
+                    marks += 2 - letter
+                    parts += letter
+                elif letter and joint == "/":
+                    parts, marks = parts + 1, marks + 1
+                elif letter and joint in ("'", "’"):
+                    parts += 1
+        marks += len(runs) if not inside else inside[0] + len(runs) - 1 - inside[-1]
+    return parts, marks
+
+
 def sentences_of(line):
     """Sentences by the definition in `scan`: `ends` remembers the mark since the last character that continues."""
     count, spoken, ends, wide = 0, False, False, False
-    for char in line:
+    for at, char in enumerate(line):
         k = bits(char)
-        if k & unicode.WORD:
+        if is_word(line, at):
             if ends and wide and spoken:
                 count += 1
             ends, spoken = False, True
@@ -146,6 +182,7 @@ def oracle(texts):
                     bytes_hash(stripped.encode()) if stripped else 0,
                     len(stripped),
                     sentences_of(line),
+                    *pieces_of(line),
                     stripped.count("#"),
                     stripped.count("...") + stripped.count("…"),
                     ends_of(stripped),
@@ -180,6 +217,8 @@ def as_rows(table):
             table.line_hash,
             table.line_chars,
             table.line_sentences,
+            table.line_parts,
+            table.line_marks,
             table.line_pounds,
             table.line_ellipses,
             table.line_ends,
@@ -194,7 +233,7 @@ def columns(*arrays):
     return list(zip(*(a.tolist() for a in arrays), strict=True))
 
 
-ALPHABET = "aAbß9.…#{}\"'!?。»*•-  \t\n\n\u00a0\u3000漢テが゙กิ é\u0301\u200dẞİΣς한글𝒜😀ა\x1f"
+ALPHABET = "aAbß9.…/-’#{}\"'!?。»*•-  \t\n\n\u00a0\u3000漢テが゙กิ é\u0301\u200dẞİΣς한글𝒜😀ა\x1f"
 any_text = st.one_of(st.text(), st.text(alphabet=ALPHABET))
 batches = st.lists(any_text, max_size=8)
 
@@ -303,7 +342,7 @@ def test_words_that_differ(text, other):
     assert words.hashes(text).tolist() != words.hashes(other).tolist()
 
 
-@pytest.mark.parametrize("text", ["", " \n\t", "-- | *** ... 😀", "\u200d"])
+@pytest.mark.parametrize("text", ["", " \n\t", "-- | *** ... 😀", "\u2764\ufe0f", "\u200d"])
 def test_no_words(text):
     assert words.hashes(text).tolist() == []
 
