@@ -106,7 +106,7 @@ def _candidates(body: bytes, content_type: str, markup: bool) -> list[str]:
 def _utf16(head: bytes) -> list[str]:
     """UTF-16 without a byte order mark: in the ASCII that all markup holds, every other byte is NUL."""
     even, odd = head[::2].count(0), head[1::2].count(0)
-    if max(even, odd) * 4 < len(head) // 2 or min(even, odd) * 10 > max(even, odd):
+    if max(even, odd) * 5 < len(head) or min(even, odd) * 10 > max(even, odd):
         return []
     return ["utf-16-be" if even > odd else "utf-16-le"]
 

@@ -28,6 +28,7 @@ _HOST = re.compile(r"(?:.*@)?(\[[0-9a-fA-F:.]+\]|[^:@\[\]]*)(?::(\d*))?", re.DOT
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
 _SAFE = re.compile(r"[!#$&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]*")  # printable ASCII that stays as it is
+_WWW = re.compile(r"www\d?\.")
 _WHITE = re.compile(r"[\t\n\r]")
 _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")  # RFC 3986, section 2.3
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -101,24 +102,14 @@ def load(config: BlockList) -> Blocker:
 def normalise(url: str) -> str:
     """One spelling for a page's URL; empty for what is no http(s) URL with a host.
 
-    http for https, host in lower case and punycode without www. and trailing dot, no user name, default port, fragment
-    (but #! names a page), dot segments, trailing slash, session numbers or tracking parameters; the other parameters
-    sorted; percent escapes in capitals, of all but unreserved characters. Normalising twice is normalising once.
-    """
-    parts = _split(url)
-    if parts is None:
-        return ""
-    name, port, path, query, fragment = parts
-    path = _dotless(_escape(_SESSION_PATH.sub("", path))).rstrip("/")
-    kept = sorted(p for p in (_escape(q) for q in query.split("&")) if p and not _is_tracking(p))
-    while name.startswith("www.") and name.count(".") > 1:
-        name = name[4:]
-    result = f"http://{name}{port}{path}"
-    if kept:
-        result += "?" + "&".join(kept)
-    if fragment.startswith("!"):
-        result += "#" + _escape(fragment)
-    return result
+    http for https, host in lower case and punycode without www., www2. and trailing dot, no user name, default
+    port, fragment (but #! names a page), dot segments, trailing slash, session numbers or tracking parameters; the
+    other parameters sorted; percent escapes in capitals, of all but unreserved characters. Normalising twice is
+    normalising once. """ parts = _split(url) if parts is None: return "" name, port, path, query, fragment = parts
+    path = _dotless(_escape(_SESSION_PATH.sub("", path))).rstrip("/") kept = sorted(p for p in (_escape(q) for q in
+    query.split("&")) if p and not _is_tracking(p)) while name.count(".") > 1 and (front := _WWW.match(name)): name
+    = name[front.end() :] result = f"http://{name}{port}{path}" if kept: result += "?" + "&".join(kept) if
+    fragment.startswith("!"): result += "#" + _escape(fragment) return result
 
 
 def key(url: str) -> int:
