@@ -294,15 +294,16 @@ class Crawl:
             self._add("ordinary page", Outcome.anywhere, self._answer(host, piece))
 
     def files(self) -> dict[str, bytes]:
-        """The archives by name; `plants` then says of each record what should become of it."""
+        """The archives by name, the last one damaged; `plants` then says what should become of each record."""
         wet = [self._take() for _ in range(WET_PAGES)]
         last = Entry(
             self._answer(*self._take()), Plant(kind="damage: cut off", outcome=Outcome.error), archive.truncate
         )
         self._rest()
-        order = plants.shuffled(self.entries, self.seed, "order")
-        parts = [order[at::ARCHIVES] for at in range(ARCHIVES)]
-        parts[-1].append(last)
+        whole = plants.shuffled([entry for entry in self.entries if not entry.damage], self.seed, "order")
+        parts = [whole[at::ARCHIVES] for at in range(ARCHIVES)]
+        hurt = parts[-1] + [entry for entry in self.entries if entry.damage]
+        parts[-1] = [*plants.shuffled(hurt, self.seed, "order"), last]
         files = dict(self._warc(f"demo-{at:05}.warc.gz", part) for at, part in enumerate(parts))
         name, data = self._wet("demo-00000.warc.wet.gz", wet)
         return {f"crawl/{name}": data for name, data in [*files.items(), (name, data)]}
