@@ -102,14 +102,25 @@ def load(config: BlockList) -> Blocker:
 def normalise(url: str) -> str:
     """One spelling for a page's URL; empty for what is no http(s) URL with a host.
 
-    http for https, host in lower case and punycode without www., www2. and trailing dot, no user name, default
-    port, fragment (but #! names a page), dot segments, trailing slash, session numbers or tracking parameters; the
-    other parameters sorted; percent escapes in capitals, of all but unreserved characters. Normalising twice is
-    normalising once. """ parts = _split(url) if parts is None: return "" name, port, path, query, fragment = parts
-    path = _dotless(_escape(_SESSION_PATH.sub("", path))).rstrip("/") kept = sorted(p for p in (_escape(q) for q in
-    query.split("&")) if p and not _is_tracking(p)) while name.count(".") > 1 and (front := _WWW.match(name)): name
-    = name[front.end() :] result = f"http://{name}{port}{path}" if kept: result += "?" + "&".join(kept) if
-    fragment.startswith("!"): result += "#" + _escape(fragment) return result
+    http for https, host in lower case and punycode without www., www2. and trailing dot, no user name, default port,
+    fragment (but #! names a page), dot segments, trailing slash, session numbers or tracking parameters; the other
+    parameters sorted; percent escapes in capitals, of all but unreserved characters. Normalising twice is normalising
+    once.
+    """
+    parts = _split(url)
+    if parts is None:
+        return ""
+    name, port, path, query, fragment = parts
+    path = _dotless(_escape(_SESSION_PATH.sub("", path))).rstrip("/")
+    kept = sorted(p for p in (_escape(q) for q in query.split("&")) if p and not _is_tracking(p))
+    while name.count(".") > 1 and (front := _WWW.match(name)):
+        name = name[front.end() :]
+    result = f"http://{name}{port}{path}"
+    if kept:
+        result += "?" + "&".join(kept)
+    if fragment.startswith("!"):
+        result += "#" + _escape(fragment)
+    return result
 
 
 def key(url: str) -> int:

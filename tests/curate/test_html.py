@@ -159,8 +159,8 @@ def test_hostile_pages_take_linear_time(name: str) -> None:
 
 MARKUP = (
     "< > </ /> <p> </p> <div> </div> <td> </td> <tr> <table> </table> <li> <ul> </ul> <a <a\thref= ' \" = <b> <br> "
-    "<h1> <script> </script> <style> <title> </title> <!-- --> --!> <! <? ]]> <![CDATA[ &amp; &amp &# &#x &#65 ; & &not "
-    "class='ad nav' style='display:none'> <svg> </svg> <pre> </pre> <body> </body> word é 漢 \0 \n 1,2. x"
+    "<h1> <script> </script> <style> <title> </title> <!-- --> --!> <! <? ]]> <![CDATA[ &amp; &amp &# &#x &#65 ; & "
+    "&not class='ad nav' style='display:none'> <svg> </svg> <pre> </pre> <body> </body> word é 漢 \0 \n 1,2. x"
 )
 PIECES = st.sampled_from(MARKUP.split(" "))
 PAGES = st.lists(st.one_of(PIECES, st.text(max_size=3)), max_size=60).map("".join)
