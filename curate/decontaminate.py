@@ -9,6 +9,7 @@ own filter missed long documents by a bug). Whether a model's score suffers is n
 The sidecars are Arrow tables: `GRAMS` (an index), `MATCHES`, `COUNTS`, and rows of `document.CUTS` but for the id.
 """
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -198,7 +199,7 @@ def apply(texts: pa.Array, cuts: pa.Table) -> pa.Array:
     rows, starts, stops = (cuts[name].to_numpy() for name in ("row", "start", "stop"))
     hit, first = np.unique(rows, return_index=True)
     changed = []
-    for row, begin, end in zip(hit.tolist(), first.tolist(), [*first[1:].tolist(), len(rows)], strict=True):
+    for row, (begin, end) in zip(hit.tolist(), itertools.pairwise([*first.tolist(), len(rows)]), strict=True):
         text = texts[row].as_py().encode()
         kept = zip([0, *stops[begin:end]], [*starts[begin:end], len(text)], strict=True)
         pieces = (text[start:stop].strip().decode() for start, stop in kept)
