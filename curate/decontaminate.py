@@ -94,28 +94,26 @@ class Index:
     table: pa.Table
 
     @cached_property
-    def grams(self) -> U64:
-        return self.table["gram"].to_numpy()  # type: ignore[no-any-return]
-
-    @cached_property
-    def sizes(self) -> Ints:
-        """The lengths in words that occur."""
-        return np.unique(self.table["words"].to_numpy()).astype(np.int64)
-
-    @cached_property
-    def filter(self) -> npt.NDArray[np.uint8]:
-        """A bit for each value of the top bits that a gram has; 16 bits a gram, so it lets one in 16 others through."""
-        return overlap.bits(self.grams, max(16, len(self.grams).bit_length() + 4))  # type: ignore[no-any-return]
+    def parts(self) -> list[tuple[int, U64, Ints, U64]]:
+        """For each length in words: (the length, its grams, their rows in the table, and their `overlap.bits`)."""
+        grams, size = self.table["gram"].to_numpy(), self.table["words"].to_numpy()
+        rows = [np.flatnonzero(size == one) for one in np.unique(size)]
+        return [(int(size[row[0]]), grams[row], row, overlap.bits(grams[row])) for row in rows]
 
 
 def index(benchmarks: Mapping[str, Sequence[str]], config: Decontamination) -> Index:
     """The grams of each benchmark's texts. Texts of fewer than `min_words` words have none."""
-    parts = []
+    parts = [GRAMS.empty_table()]
     for name in sorted(benchmarks):
-        offsets, grams, size = _text_grams(benchmarks[name], config)
-        parts.append(pa.table([grams, np.repeat(size, np.diff(offsets)), pa.repeat(name, len(grams))], schema=GRAMS))
-    table = pa.concat_tables([GRAMS.empty_table(), *parts]).group_by(GRAMS.names).aggregate([])
-    return Index(table.select(GRAMS.names).cast(GRAMS).sort_by([("gram", "ascending"), ("benchmark", "ascending")]))
+        offsets, grams, count = _text_grams(benchmarks[name], config)
+        size = np.repeat(count, np.diff(offsets))
+        order = np.argsort(grams)
+        grams, size = grams[order], size[order]
+        first = np.ones(len(grams), bool)
+        first[1:] = grams[1:] != grams[:-1]
+        parts.append(pa.table([grams[first], size[first], pa.repeat(name, int(first.sum()))], schema=GRAMS))
+    table = pa.concat_tables(parts)
+    return Index(table.take(pa.array(np.argsort(table["gram"].to_numpy(), kind="stable"))))
 
 
 def contaminated(texts: Sequence[str], found: U64, config: Decontamination) -> npt.NDArray[np.bool_]:
@@ -127,7 +125,7 @@ def contaminated(texts: Sequence[str], found: U64, config: Decontamination) -> n
 
 def matches(table: WordTable, index: Index) -> pa.Table:
     """MATCHES: each place where a document shares a gram with a benchmark, once a benchmark, by row and place."""
-    found = [overlap.search(table.hash, table.doc_words, size, index.grams, index.filter) for size in index.sizes]
+    found = [overlap.search(table.hash, table.doc_words, *part) for part in index.parts]
     row, first, last, entry = np.concatenate([np.empty((4, 0), np.int64), *found], axis=1)
     order = np.lexsort((entry, last, first, row))
     row, first, last, entry = row[order], first[order], last[order], entry[order]
@@ -135,7 +133,7 @@ def matches(table: WordTable, index: Index) -> pa.Table:
     return pa.table(
         [
             row.astype(np.int32),
-            index.grams[entry],
+            index.table["gram"].take(pa.array(entry)),
             table.start[first] - begin,
             table.stop[last] - begin,
             index.table["benchmark"].take(pa.array(entry)),

@@ -7,25 +7,32 @@ from curate.dedup.minhash import windows
 
 
 @njit(cache=True, nogil=True)
-def bits(grams, num_bits):  # type: ignore[no-untyped-def]
-    """uint8[2^num_bits / 8]: the bit numbered by the top bits of each gram is set."""
-    out = np.zeros(1 << (num_bits - 3), np.uint8)
-    shift = np.uint64(64 - num_bits)
+def bits(grams):  # type: ignore[no-untyped-def]
+    """uint64[a power of two]: a Bloom filter in which a gram sets two bits of one word, so that a look is one access.
+
+    With at most 4 grams to a word, one in 60 values that are no gram passes.
+    """
+    size = 1
+    while 4 * size < len(grams):
+        size *= 2
+    out = np.zeros(size, np.uint64)
     for gram in grams:
-        place = gram >> shift
-        out[place >> np.uint64(3)] |= np.uint8(1 << (place & np.uint64(7)))
+        out[gram & np.uint64(size - 1)] |= _mask(gram)
     return out
 
 
 @njit(cache=True, nogil=True)
-def search(hashes, doc_words, size, grams, filter_):  # type: ignore[no-untyped-def]
-    """int64[4, m]: (doc, first word, last word, entry) of the runs of `size` words that are among the sorted grams;
-    a gram that stands there several times is found as often. `filter_` is their `bits`."""
-    shift = np.uint64(64 - 3)
-    length = len(filter_)
-    while length > 1:
-        shift -= np.uint64(1)
-        length >>= 1
+def _mask(gram):  # type: ignore[no-untyped-def]
+    return np.uint64(1) << (gram >> np.uint64(58)) | np.uint64(1) << (gram >> np.uint64(52) & np.uint64(63))
+
+
+@njit(cache=True, nogil=True)
+def search(hashes, doc_words, size, grams, rows, filter_):  # type: ignore[no-untyped-def]
+    """int64[4, m]: (doc, first word, last word, row) of the runs of `size` words that are among the sorted grams.
+
+    A gram that stands there several times is found as often. `rows` numbers the grams; `filter_` is their `bits`.
+    """
+    low = np.uint64(len(filter_) - 1)
     longest = 0
     for d in range(len(doc_words) - 1):
         longest = max(longest, doc_words[d + 1] - doc_words[d])
@@ -37,11 +44,12 @@ def search(hashes, doc_words, size, grams, filter_):  # type: ignore[no-untyped-
         if end - begin < size:
             continue
         for i in range(windows(hashes[begin:end], size, scratch)):
-            place = scratch[i] >> shift
-            if not filter_[place >> np.uint64(3)] >> (place & np.uint64(7)) & np.uint64(1):
+            gram = scratch[i]
+            mask = _mask(gram)
+            if filter_[gram & low] & mask != mask:
                 continue
-            entry = np.searchsorted(grams, scratch[i])
-            while entry < len(grams) and grams[entry] == scratch[i]:
+            entry = np.searchsorted(grams, gram)
+            while entry < len(grams) and grams[entry] == gram:
                 if total == found.shape[1]:
                     longer = np.empty((4, 2 * total), np.int64)
                     longer[:, :total] = found
@@ -49,7 +57,7 @@ def search(hashes, doc_words, size, grams, filter_):  # type: ignore[no-untyped-
                 found[0, total] = d
                 found[1, total] = begin + i
                 found[2, total] = begin + i + size - 1
-                found[3, total] = entry
+                found[3, total] = rows[entry]
                 total += 1
                 entry += 1
     return found[:, :total]
