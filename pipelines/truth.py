@@ -11,6 +11,7 @@ import pyarrow as pa
 from rich.table import Table as RichTable
 
 from curate import storage
+from curate import url as urls
 from curate.errors import InputError
 from curate.reasons import Reason
 
@@ -166,7 +167,7 @@ def compare(folder: str, run_dir: str) -> Comparison:
     for plant in truth.plants:
         if needs.get(plant.outcome, "") in unchecked:
             continue
-        trace = traces.get((_side(plant.source), plant.url), _Trace())
+        trace = traces.get(_key(plant.source, plant.url), _Trace())
         row = rows.setdefault(plant.kind, Row(plant.kind, plant.outcome))
         row.planted += 1
         if plant.outcome is Outcome.error:
@@ -184,8 +185,9 @@ def compare(folder: str, run_dir: str) -> Comparison:
     return Comparison(list(rows.values()), _precision(truth, traces, unchecked), unchecked)
 
 
-def _side(source: str) -> str:
-    return "pages" if source in PAGES else source
+def _key(source: str, url: str) -> tuple[str, str]:
+    """By what a record is known in all files; links are written down normalised, pages as they were found."""
+    return "pages" if source in PAGES else source, urls.normalise(url) or url
 
 
 def _table(run_dir: str, name: str) -> list[dict[str, Any]] | None:
@@ -207,13 +209,13 @@ def _table(run_dir: str, name: str) -> list[dict[str, Any]] | None:
 
 def _traces(tables: dict[str, list[dict[str, Any]] | None]) -> dict[tuple[str, str], _Trace]:
     traces: dict[tuple[str, str], _Trace] = defaultdict(_Trace)
-    by_id = {row["id"]: (_side(row["source"]), row["url"]) for row in tables["documents"] or ()}
+    by_id = {row["id"]: _key(row["source"], row["url"]) for row in tables["documents"] or ()}
     for row in tables["corpus"] or ():
-        traces[_side(row["source"]), row["url"]].corpus.append((row["source"], row["text"]))
+        traces[_key(row["source"], row["url"])].corpus.append((row["source"], row["text"]))
     for row in tables["dropped"] or ():
         # A page's request and metadata records bear its URL too.
         if row["reason"] != Reason.not_a_page:
-            traces[_side(row["source"]), row["url"]].dropped.append(row["reason"])
+            traces[_key(row["source"], row["url"])].dropped.append(row["reason"])
     for row in tables["removals"] or ():
         traces[by_id[row["id"]]].removed.append((row["reason"], row["survivor_url"]))
     for row in tables["cuts"] or ():
@@ -248,7 +250,7 @@ def _duplicate(
 ) -> tuple[bool | None, str]:
     """A removed member names a survivor of its cluster; a kept member is the only one kept."""
     urls = {member.url for member in cluster}
-    kept = [member.url for member in cluster if traces.get(("pages", member.url), _Trace()).corpus]
+    kept = [member.url for member in cluster if traces.get(_key(member.source, member.url), _Trace()).corpus]
     if trace.places != 1:
         return False, f"in {trace.places} places: {trace.told}"
     if trace.removed:
@@ -260,19 +262,18 @@ def _duplicate(
 
 
 def _precision(truth: Truth, traces: dict[tuple[str, str], _Trace], unchecked: Iterable[str]) -> list[Precision]:
-    planted: dict[Outcome, set[str]] = defaultdict(set)
+    planted: dict[Outcome, set[tuple[str, str]]] = defaultdict(set)
     for plant in truth.plants:
-        planted[plant.outcome].add(plant.url)
+        planted[plant.outcome].add(_key(plant.source, plant.url))
     found = [Precision("removals"), Precision("cuts")]
-    for (side, url), trace in sorted(traces.items()):
-        for stage, taken, outcome in zip(
-            found, (trace.removed, trace.cuts), (Outcome.duplicate, Outcome.cut), strict=True
-        ):
-            if side == "pages" and taken:
+    for key, trace in sorted(traces.items()):
+        pairs = ((trace.removed, Outcome.duplicate), (trace.cuts, Outcome.cut))
+        for stage, (taken, outcome) in zip(found, pairs, strict=True):
+            if taken:
                 stage.taken += 1
-                stage.planted += url in planted[outcome]
-                if url not in planted[outcome] and len(stage.examples) < EXAMPLES:
-                    stage.examples.append(f"{url}: {trace.told}")
+                stage.planted += key in planted[outcome]
+                if key not in planted[outcome] and len(stage.examples) < EXAMPLES:
+                    stage.examples.append(f"{key[1]}: {trace.told}")
     return [stage for stage in found if stage.stage not in unchecked]
 
 

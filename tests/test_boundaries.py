@@ -52,7 +52,8 @@ def test_imports_without_what_is_forbidden(package: str) -> None:
         "import importlib, sys\n"
         "class Wall:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name.split('.')[0] in {FORBIDDEN[package]!r}: raise ImportError(f'{{name}} is not to be imported')\n"
+        f"        if name.split('.')[0] in {FORBIDDEN[package]!r}:\n"
+        "            raise ImportError(f'{name} is not to be imported')\n"
         "sys.meta_path.insert(0, Wall())\n"
         f"for module in {modules!r}: importlib.import_module(module)\n"
     )

@@ -5,11 +5,12 @@ and of each damaged record what should become of it (see `pipelines.truth`). The
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from curate import storage
 from pipelines.demo import crawl, library, plants
-from pipelines.demo.prose import Piece, descriptions, licences, pieces
+from pipelines.demo.prose import Piece, descriptions, licences, pieces, reading
 from pipelines.demo.site import Host
 from pipelines.truth import Truth
 
@@ -23,9 +24,10 @@ PAGES = {
     crawl.HOSTS[1]: ("numpy",),
     crawl.HOSTS[2]: ("scipy.optimize", "scipy.signal", "scipy.interpolate", "scipy.integrate", "scipy.spatial"),
     crawl.HOSTS[3]: ("sklearn",),
+    crawl.HOSTS[4]: (),  # the installed packages' descriptions
 }
 HANDBOOK = ("scipy.stats", "scipy.linalg")
-PER_HOST = 300
+GOOD, ORDINARY = 160, 50  # pages of a host, at most
 
 
 def build(folder: str, seed: int = 0) -> Truth:
@@ -35,19 +37,23 @@ def build(folder: str, seed: int = 0) -> Truth:
         InputError: if a package whose text is used is not installed.
     """
     seen: set[str] = set()
-    sites: list[tuple[Host, list[Piece]]] = []
+    good: list[tuple[Host, Piece]] = []
+    ordinary: list[tuple[Host, Piece]] = []
     articles = library.data_sets()
     for host, packages in PAGES.items():
-        found = [piece for package in packages for piece in pieces(package, LEAST)]
-        overviews = [piece for piece in found if piece.name == piece.title]
+        found = [piece for package in packages for piece in pieces(package, LEAST)] if packages else descriptions()
+        overviews = [piece for piece in found if packages and piece.name == piece.title]
         articles += _distinct(overviews, seen)
-        rest = plants.shuffled([piece for piece in found if piece.name != piece.title], seed, host.name)
-        sites.append((host, _distinct(rest, seen)[:PER_HOST]))
-    sites.append((crawl.HOSTS[4], _distinct(descriptions(), seen)))
+        rest = [piece for piece in found if piece not in overviews]
+        editions = _distinct(map(reading, plants.shuffled(rest, seed, host.name)), seen)
+        chosen = [piece for piece in editions if crawl.is_good(piece)][:GOOD]
+        names = {piece.name for piece in chosen}
+        good += [(host, piece) for piece in chosen]
+        ordinary += [(host, piece) for piece in rest if piece.name not in names and len(piece.text) < MOST][:ORDINARY]
     handbook = _distinct([piece for package in HANDBOOK for piece in pieces(package, LEAST)], seen)
     notices = _distinct(licences(), seen)
     questions = plants.phrases()["questions"]
-    web = crawl.Crawl(sites, seed)
+    web = crawl.Crawl(good, ordinary, seed)
     web.plant([entry["question"] for entry in questions[: len(questions) // 2]])
     files = web.files()
     truth = list(web.plants)
@@ -69,7 +75,7 @@ def build(folder: str, seed: int = 0) -> Truth:
     return whole
 
 
-def _distinct(found: list[Piece], seen: set[str]) -> list[Piece]:
+def _distinct(found: Iterable[Piece], seen: set[str]) -> list[Piece]:
     """The pieces that say something new, in order; their shingles join the seen."""
     chosen = []
     for piece in found:

@@ -8,7 +8,7 @@ from curate.reasons import Reason
 from pipelines.demo import archive, plants
 from pipelines.demo.archive import Answer, Archive, Damage
 from pipelines.demo.plants import phrases
-from pipelines.demo.prose import Piece
+from pipelines.demo.prose import Piece, alphabetic
 from pipelines.demo.site import Host, address, page, plain_page, slug
 from pipelines.truth import Outcome, Plant
 
@@ -25,7 +25,6 @@ SPAM = Host("cheap-deals.test", "Cheap Deals", 0)
 WORLD = Host("world.example", "Letters from Everywhere", 0)
 ARCHIVES = 3  # WARC files, besides the WET file
 WET_PAGES = 40
-ORDINARY = 300  # pages that no one vouches for
 
 # Any of the text rules may be the first to see what is wrong with a page.
 RULES = tuple(list(Reason)[list(Reason).index(Reason.no_text) : list(Reason).index(Reason.low_quality)])
@@ -38,22 +37,18 @@ def is_good(piece: Piece) -> bool:
     Stricter than they are: running text prevails, and no character or word stands in it that a rule looks for.
     """
     text = piece.text.lower()
-    lines = text.split("\n")
+    lines, words = text.split("\n"), text.split()
     ended = sum(line.rstrip().endswith((".", "!", "?", '"')) for line in lines)
     brief = sum(len(line) <= 30 for line in lines)
-    symbols = text.count("#") + text.count("...")
-    words = text.split()
     runs = [" ".join(words[at : at + 5]) for at in range(len(words) - 4)]
     return (
         len(piece.prose.split()) >= 150
-        and len(piece.prose) > 0.5 * len(text)
-        and not any(mark in text for mark in ("{", "}", "lorem ipsum", "javascript", "…"))
-        and symbols < 0.02 * len(words)
-        and sum(any(map(str.isalpha, word)) for word in words) >= 0.82 * len(words)
-        and len(set(runs)) >= 0.9 * len(runs)
-        and len(set(lines)) >= 0.75 * len(lines)
+        and not any(mark in text for mark in ("{", "}", "lorem ipsum", "javascript", "#", "...", "…"))
+        and alphabetic(text) >= 0.83
         and ended >= 0.25 * len(lines)
-        and brief <= 0.55 * len(lines)
+        and brief <= 0.5 * len(lines)
+        and len(set(runs)) >= 0.92 * len(runs)
+        and len(set(lines)) == len(lines)
     )
 
 
@@ -70,7 +65,8 @@ class Entry:
 class Crawl:
     """The crawl's pages. Each method plants one family and takes the good pages that it needs from the stock."""
 
-    sites: list[tuple[Host, list[Piece]]]
+    good: list[tuple[Host, Piece]]  # readers' editions, distinct
+    ordinary: list[tuple[Host, Piece]]  # pages that no one vouches for
     seed: int
     entries: list[Entry] = field(default_factory=list)
     plants: list[Plant] = field(default_factory=list)  # of what has been written
@@ -80,11 +76,9 @@ class Crawl:
     _labels: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        pages = [(host, piece) for host, found in self.sites for piece in found]
-        self._stock = plants.shuffled([pair for pair in pages if is_good(pair[1])], self.seed, "stock")
-        self._labels = {
-            host.name: [(host.url(address(piece)), piece.title) for piece in found] for host, found in self.sites
-        }
+        self._stock = plants.shuffled(self.good, self.seed, "stock")
+        for host, piece in self.good:
+            self._labels.setdefault(host.name, []).append((host.url(address(piece)), piece.title))
 
     def plant(self, questions: list[str]) -> None:
         """All families. `questions` leak into good pages, one a page."""
@@ -289,8 +283,7 @@ class Crawl:
             else:
                 self.unloved += [answer.url] if number % 3 == 0 else []
                 self._add("good page", Outcome.kept, answer)
-        others = [(host, piece) for host, found in self.sites for piece in found if not is_good(piece)]
-        for host, piece in plants.shuffled(others, self.seed, "ordinary")[:ORDINARY]:
+        for host, piece in self.ordinary:
             self._add("ordinary page", Outcome.anywhere, self._answer(host, piece))
 
     def files(self) -> dict[str, bytes]:

@@ -62,6 +62,31 @@ class Piece:
         return "\n".join(plain(block.text) for block in self.blocks if block.kind in (Kind.paragraph, Kind.item))
 
 
+def reading(piece: Piece) -> Piece:
+    """The piece as a reader's edition: running text alone, nothing twice.
+
+    Examples, signatures and the types of parameters are left out, and so is any block in which marks are as dense as
+    in a formula: Gopher's alphabetic rule, held against words and marks as datatrove does, takes most reference
+    documentation otherwise.
+    """
+    kept: dict[str, Block] = {}
+    for block in piece.blocks:
+        text = SIGNATURE.sub("", TYPES.sub(r"\1: ", block.text))
+        if block.kind is not Kind.code and text not in kept and alphabetic(plain(text)) >= 0.72:
+            kept[text] = Block(block.kind, text)
+    return Piece(piece.name, piece.title, tuple(kept.values()))
+
+
+def alphabetic(text: str) -> float:
+    """The share of words with a letter among words and marks of punctuation."""
+    pieces = re.findall(r"\w+|[^\w\s]", text)
+    return sum(any(map(str.isalpha, piece)) for piece in pieces) / max(1, len(pieces))
+
+
+TYPES = re.compile(r"^([\w*, `]{1,40}?) : .*?\. (?=[A-Z])")
+SIGNATURE = re.compile(r"(?<=\w)\((?:self|cls)\b.*\)$")
+
+
 def plain(text: str) -> str:
     """The text without its inline markup."""
     return LINK.sub(r"\1", CODE_SPAN.sub(r"\1", text))

@@ -102,7 +102,7 @@ def _anchors(text: str) -> str:
 
 def plain_page(piece: Piece, host: Host) -> str:
     """The page as Common Crawl's WET files hold it: all visible text, menus and footer too, a line for each element."""
-    lines = [piece.title, *MENU, piece.title, *(plain(block.text) for block in piece.blocks)]
+    lines = [*MENU, piece.title, *(plain(block.text) for block in piece.blocks)]
     return "\n".join([*lines, f"© 2024 {host.title}. {FOOTERS[host.template]}", *SHARE])
 
 

@@ -179,6 +179,13 @@ def test_precision(tmp_path: Path) -> None:
     assert (cuts.taken, cuts.planted) == (2, 1)
 
 
+def test_links_are_found_under_their_normal_form(tmp_path: Path) -> None:
+    plant = Plant(
+        kind="k", outcome=Outcome.dropped, url="https://www.x.test/a", source="reddit", reasons=("low_karma",)
+    )
+    assert verdict(run(tmp_path, [plant], dropped=[drop("http://x.test/a", "low_karma", "reddit")])) == "found"
+
+
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     plants = [KEPT, Plant(kind="leak", outcome=Outcome.cut, url="c")]
     Truth(tuple(plants)).save(str(tmp_path / "truth.json"))
