@@ -63,9 +63,9 @@ RULES = (
 def edit(table: WordTable, config: C4) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
     """(keep, bool[lines]; reason, uint8[lines]): the lines to keep, and `LINE_CODES` of the rule that cuts a line.
 
-    The first rule in the code's order: long words, end mark, words, javascript, policy. No rule looks at blank lines; one run of them
-    stays between two lines that stay, so that paragraphs stay apart, and the others go with reason 0. Where no line
-    is cut, all blank lines stay and the text is as it was.
+    The rules in the code's order: long words, end mark, words, javascript, policy. No rule looks at blank lines; one
+    run of them stays between two lines that stay, so that paragraphs stay apart, and the others go with reason 0.
+    Where no line is cut, all blank lines stay and the text is as it was.
     """
     reason = np.zeros(table.num_lines, np.uint8)
     filled = table.line_hash != 0
@@ -81,10 +81,11 @@ def edit(table: WordTable, config: C4) -> tuple[npt.NDArray[np.bool_], npt.NDArr
         cut(table.line_ends & (scan.ENDED | scan.QUOTED) == 0, LineReason.no_end_mark)
         cut(table.line_ends & scan.ELLIPSIS != 0, LineReason.no_end_mark)
     if config.min_line_words is not None:
-        cut(np.less(np.diff(table.line_first_word), config.min_line_words), LineReason.too_few_words)
+        num_words = np.diff(table.line_first_word)
+        cut(num_words < config.min_line_words, LineReason.too_few_words)
     for found, code in ((config.javascript, LineReason.javascript), (config.policy, LineReason.policy)):
         if found is not None:
-            cut(phrases.find(table, found, table.line_first_word).any(axis=1), code)
+            cut(np.logical_or.reduce(phrases.find(table, found, table.line_first_word), axis=1), code)
     keep = filled & (reason == 0)
     _keep_blanks(filled, reason, table.doc_lines, keep)
     return keep, reason

@@ -3,7 +3,7 @@
 Words and lines are those of the word table; blank lines are no lines here. The paper does not say what a word is. As
 in datatrove, and so in FineWeb's numbers, marks of punctuation are no words where words are counted and measured, but
 stand beside the words (`total_pieces`) where hash signs, ellipses and alphabetic words are held against them: by that
-the alphabetic rule is much stricter than on words alone (about 0.65 there says the same). A duplicate line, paragraph
+the alphabetic rule is far stricter than on words alone (docs/rules.md has figures). A duplicate line, paragraph
 or n-gram is one that occurred before; its first occurrence is not held against the text (Dolma counts it). Fractions
 of characters are of all characters of the text's lines, and an n-gram's characters are, as in datatrove, those of its
 words, in the top n-grams with the spaces between them. Against datatrove, an n-gram that occurs once is no top n-gram,

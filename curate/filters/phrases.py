@@ -1,4 +1,4 @@
-"""Where given words and phrases stand in a batch, by the word table's hashes: case, punctuation, spacing are nothing."""
+"""Where given words and phrases stand in a batch, by the word table's hashes, whatever case, punctuation and spaces."""
 
 import functools
 
