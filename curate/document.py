@@ -74,6 +74,9 @@ SIGNATURES = pa.schema(
     ]
 )
 
+# A keyed sample of the unfiltered crawl: what the quality model's positives are told from.
+SAMPLES = pa.schema([DOCUMENTS.field(name) for name in ("id", "url", "source", "text")])
+
 DROPPED = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -125,6 +128,7 @@ CUTS = pa.schema(
         pa.field("start", pa.int64(), nullable=False),
         pa.field("stop", pa.int64(), nullable=False),
         pa.field("benchmark", pa.string(), nullable=False),
+        pa.field("whole", pa.bool_(), nullable=False),  # the whole document goes: it would be left in too many pieces
     ]
 )
 

@@ -6,6 +6,7 @@ import json
 import os
 import posixpath
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import fsspec
@@ -15,7 +16,7 @@ from fsspec.core import url_to_fs
 
 from curate.errors import InputError
 
-TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"  # in the name of a file that is still being written
 
 
 def join(*parts: str) -> str:
@@ -72,7 +73,11 @@ def glob(pattern: str) -> list[str]:
     try:
         fs, inner = url_to_fs(pattern)
         found = sorted(p for p in fs.glob(inner) if not fs.isdir(p)) if fs.async_impl else sorted(fs.glob(inner))
-        return [fs.unstrip_protocol(p) if is_remote(pattern) else p for p in found if is_remote(pattern) or os.path.isfile(p)]
+        return [
+            fs.unstrip_protocol(p) if is_remote(pattern) else p
+            for p in found
+            if is_remote(pattern) or os.path.isfile(p)
+        ]
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"cannot list {pattern!r}: {reason(error)}") from error
 
@@ -83,10 +88,10 @@ def makedirs(path: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove the file or folder, if it is there."""
+    """Remove the file or folder, or the files that match a pattern, if there are any."""
     fs, inner = url_to_fs(path)
-    if fs.exists(inner):
-        fs.rm(inner, recursive=True)
+    for one in fs.glob(inner) if "*" in inner else [inner] if fs.exists(inner) else []:
+        fs.rm(one, recursive=True)
 
 
 @contextlib.contextmanager
@@ -104,7 +109,7 @@ def atomic(path: str) -> Iterator[IO[bytes]]:
         return
     folder, name = os.path.split(path)
     os.makedirs(folder or ".", exist_ok=True)
-    temporary = os.path.join(folder, f"{TEMPORARY}{os.getpid()}-{name}")
+    temporary = os.path.join(folder, f"{name}{TEMPORARY}{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -152,3 +157,8 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
             return pq.read_table(file, columns=columns)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def absolute(path: str) -> str:
+    """The path as it holds from any working directory."""
+    return path.rstrip("/") if is_remote(path) else str(Path(path).absolute())

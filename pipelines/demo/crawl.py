@@ -42,12 +42,12 @@ def is_good(piece: Piece) -> bool:
     brief = sum(len(line) <= 30 for line in lines)
     runs = [" ".join(words[at : at + 5]) for at in range(len(words) - 4)]
     return (
-        len(piece.prose.split()) >= 150
+        len(piece.prose.split()) >= 110
         and not any(mark in text for mark in ("{", "}", "lorem ipsum", "javascript", "#", "...", "…"))
         and alphabetic(text) >= 0.83
         and ended >= 0.25 * len(lines)
         and brief <= 0.5 * len(lines)
-        and len(set(runs)) >= 0.92 * len(runs)
+        and len(set(runs)) >= 0.9 * len(runs)
         and len(set(lines)) == len(lines)
     )
 

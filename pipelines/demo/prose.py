@@ -72,7 +72,7 @@ def reading(piece: Piece) -> Piece:
     kept: dict[str, Block] = {}
     for block in piece.blocks:
         text = SIGNATURE.sub("", TYPES.sub(r"\1: ", block.text))
-        if block.kind is not Kind.code and text not in kept and alphabetic(plain(text)) >= 0.72:
+        if block.kind is not Kind.code and text not in kept and alphabetic(plain(text)) >= 0.78:
             kept[text] = Block(block.kind, text)
     return Piece(piece.name, piece.title, tuple(kept.values()))
 

@@ -1,0 +1,264 @@
+"""A block of pages to documents: text, language, redaction, rules, signatures, in that order, for the whole block.
+
+Each page ends in exactly one place: a document, a drop with its reason, or a failure. Pure: no files, no Beam.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import draw, extract, language, pii, url, words
+from curate.dedup import exact, minhash
+from curate.document import DOCUMENTS, SAMPLES, SIGNATURES, Page
+from curate.extract import Extraction
+from curate.filters import Judgement, c4, fineweb, gopher
+from curate.filters.c4 import C4
+from curate.filters.fineweb import FineWeb
+from curate.filters.gopher import Gopher
+from curate.language import Language
+from curate.pii import Redaction
+from curate.reasons import BY_CODE, KEPT, Reason
+from curate.url import BlockList
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingest:
+    """How pages become documents."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    split_bytes: int = 64 << 20  # of an archive as stored: one task
+    block_pages: int = 256  # pages in memory at a time
+    shard_bytes: int = 128 << 20  # text in one documents/*.parquet
+    extraction: Extraction = Extraction()
+    language: Language = Language()
+    urls: BlockList = BlockList()
+    redaction: Redaction | None = Redaction()
+    sample_rate: float = 0.1  # of the unfiltered crawl, kept aside as the quality model's negatives
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sample_rate <= 1:
+            raise ValueError(f"sample_rate is {self.sample_rate}; it must be in (0, 1]")
+        for name in ("split_bytes", "block_pages", "shard_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """The published rules that apply, in this order; None leaves a paper's out. C4 cuts lines before it judges."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    gopher: Gopher | None = Gopher()
+    c4: C4 | None = C4()
+    fineweb: FineWeb | None = FineWeb()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A page with the names that the run gives it."""
+
+    id: str
+    source: str
+    file: str
+    page: Page
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """Where a page of the block went, if not into the documents."""
+
+    entry: Entry
+    reason: Reason | None  # None: it failed
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`documents` (row-aligned with `signatures`) and `fates` close over the block; `sample` is drawn beside them."""
+
+    documents: pa.RecordBatch
+    signatures: pa.RecordBatch
+    sample: pa.RecordBatch
+    fates: list[Fate]
+    counts: dict[str, int]  # bytes read, lines cut, things redacted ...
+
+
+class Block:
+    """The pages still alive, with their columns; `drop` thins all columns at once."""
+
+    def __init__(self, entries: Sequence[Entry]):
+        self.entries = list(entries)
+        self.columns: dict[str, pa.Array] = {}
+        self.fates: list[Fate] = []
+        self.counts: Counter[str] = Counter()
+
+    def drop(self, gone: Mask, reason: Sequence[Reason | None], detail: Sequence[str]) -> None:
+        """Send the pages where `gone` holds to their fates; a reason of None means failed."""
+        if not gone.any():
+            return
+        self.fates += [Fate(self.entries[i], reason[i], detail[i]) for i in np.flatnonzero(gone)]
+        self.entries = [entry for entry, out in zip(self.entries, gone, strict=True) if not out]
+        keep = pa.array(~gone)
+        self.columns = {name: column.filter(keep) for name, column in self.columns.items()}
+
+    def judged(self, code: npt.NDArray[np.uint8], detail: Sequence[str]) -> Mask:
+        """Drop by codes of `reasons.CODES`; bool[n]: who is left."""
+        self.drop(code != KEPT, [BY_CODE.get(int(one)) for one in code], detail)
+        return code == KEPT
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All that a block needs, models loaded: made once for a task.
+
+    `filters` None leaves the rules on URL, language and quality out: for sources that are curated already.
+    """
+
+    settings: Ingest
+    filters: Filters | None
+    minhash: minhash.MinHash
+    seed: int
+    identifier: language.Identifier
+    blocker: url.Blocker
+
+    @classmethod
+    def load(cls, settings: Ingest, filters: Filters | None, signing: minhash.MinHash, seed: int) -> "Rules":
+        """Read the models and lists that the settings name.
+
+        Raises:
+            CurateError: if one of them is missing or damaged.
+        """
+        models = language.load(settings.language), url.load(settings.urls)
+        return cls(settings, filters, signing, seed, *models)
+
+    def ingest_block(self, entries: Sequence[Entry]) -> Outcome:
+        """The block's pages to documents and fates. What becomes of a page does not depend on its block."""
+        block = Block(entries)
+        if self.filters is not None:
+            self._block_urls(block)
+        self._extract_text(block)
+        self._identify_language(block)
+        sample = self._draw_sample(block)
+        self._redact(block)
+        table = words.table(block.columns["text"])
+        if self.filters is not None:
+            table = self._filter(block, self.filters, table)
+        return Outcome(self._documents(block, table), self._sign(block, table), sample, block.fates, block.counts)
+
+    def _block_urls(self, block: Block) -> None:
+        urls = [entry.page.url for entry in block.entries]
+        gone = self.blocker.is_blocked(pa.array(urls, pa.string()))
+        block.drop(gone, [Reason.blocked_url] * len(urls), [url.host(one) for one in urls])
+
+    def _extract_text(self, block: Block) -> None:
+        settings = self.settings.extraction
+        bodies = pa.array([entry.page.body for entry in block.entries], pa.binary())
+        types = pa.array([entry.page.content_type for entry in block.entries], pa.string())
+        block.counts["bytes"] += sum(len(entry.page.body) for entry in block.entries)
+        found = extract.extract(
+            bodies,
+            types,
+            settings.extractor,
+            max_page_bytes=settings.max_page_bytes,
+            prefilter=self._prefilter(),
+        )
+        block.counts["replaced_characters"] += pc.sum(found["replaced"]).as_py() or 0
+        block.columns = {"text": found["text"], "title": found["title"]}
+        errors = found["error"].to_pylist()
+        failed = np.array([error is not None for error in errors], bool)
+        block.drop(failed, [None] * len(errors), [error or "" for error in errors])
+        code = found["reason"].to_numpy()[~failed]
+        block.judged(code, [""] * len(code))
+
+    def _prefilter(self) -> extract.Prefilter | None:
+        """The cascade's fast pass, where the recipe asks for it and there is a rule that it can foresee."""
+        if not self.settings.extraction.cascade or self.filters is None:
+            return None
+        rules = self.filters.gopher
+        return functools.partial(
+            extract.rule_out,
+            wanted=self.settings.language,
+            identifier=self.identifier,
+            min_words=None if rules is None else rules.min_words,
+        )
+
+    def _identify_language(self, block: Block) -> None:
+        languages, scores = language.identify(block.columns["text"], self.identifier)
+        block.columns |= {"language": languages, "language_score": pa.array(scores)}
+        if self.filters is not None:
+            code = language.judge(languages, scores, self.settings.language)
+            block.judged(code, [f"{one} {score:.2f}" for one, score in zip(languages.to_pylist(), scores, strict=True)])
+
+    def _draw_sample(self, block: Block) -> pa.RecordBatch:
+        """Crawl pages before any rule on quality, drawn by id: what GPT-3's classifier told from good text."""
+        ids = [entry.id for entry in block.entries]
+        chosen = draw.draws(ids, self.seed, "sample") < self.settings.sample_rate
+        chosen &= np.array([entry.source == "crawl" for entry in block.entries], bool)
+        rows = {
+            "id": pa.array(ids, pa.string()),
+            "url": pa.array([entry.page.url for entry in block.entries], pa.string()),
+            "source": pa.array([entry.source for entry in block.entries], pa.string()),
+            "text": block.columns["text"],
+        }
+        return pa.RecordBatch.from_arrays([rows[name] for name in SAMPLES.names], schema=SAMPLES).filter(
+            pa.array(chosen)
+        )
+
+    def _redact(self, block: Block) -> None:
+        if self.settings.redaction is not None:
+            block.columns["text"], counts = pii.redact(block.columns["text"], self.settings.redaction)
+            block.counts.update({f"redacted_{kind}": int(number.sum()) for kind, number in counts.items()})
+
+    def _filter(self, block: Block, filters: Filters, table: words.WordTable) -> words.WordTable:
+        """Each paper's rules on the word table of those that are left; the table of those that stay."""
+
+        def judge(verdict: Judgement) -> None:
+            nonlocal table
+            keep = block.judged(verdict.reason, [f"{value:.4g}" for value in verdict.value])
+            if not keep.all():
+                table = words.table(block.columns["text"])
+
+        if filters.gopher is not None:
+            judge(gopher.judge(table, filters.gopher))
+        if filters.c4 is not None:
+            keep, _ = c4.edit(table, filters.c4)
+            if not keep.all():
+                block.counts["cut_lines"] += int((~keep).sum())
+                table, block.columns["text"] = words.keep_lines(table, keep)
+            judge(c4.judge(table, filters.c4))
+        if filters.fineweb is not None:
+            judge(fineweb.judge(table, filters.fineweb))
+        return table
+
+    def _documents(self, block: Block, table: words.WordTable) -> pa.RecordBatch:
+        pages = [entry.page for entry in block.entries]
+        titles = block.columns["title"].to_pylist()
+        values = {
+            **block.columns,
+            "id": [entry.id for entry in block.entries],
+            "source": [entry.source for entry in block.entries],
+            "file": [entry.file for entry in block.entries],
+            "url": [page.url for page in pages],
+            "date": [page.date for page in pages],
+            "offset": [page.offset for page in pages],
+            "title": [page.title or title for page, title in zip(pages, titles, strict=True)],
+            "words": np.diff(table.doc_words).astype(np.int32),
+        }
+        return pa.RecordBatch.from_arrays(
+            [pa.array(values[field.name], field.type) for field in DOCUMENTS], schema=DOCUMENTS
+        )
+
+    def _sign(self, block: Block, table: words.WordTable) -> pa.RecordBatch:
+        minima = minhash.to_column(minhash.signatures(table, self.minhash), minhash.present(table))
+        contents = exact.content_hashes(block.columns["text"])
+        return pa.RecordBatch.from_arrays([contents, minima], schema=SIGNATURES)

@@ -1,0 +1,99 @@
+"""Benchmarks to cuts: an index of grams, the places where documents share them, grams too common, the cuts."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import decontaminate, storage, words
+from curate.document import CUTS
+from curate.reasons import Reason
+from pipelines import inputs as files
+from pipelines import io, shard
+from pipelines.context import Context
+
+plan_index = shard.single("index")
+plan_matches = shard.tasks
+plan_common = shard.single("common")
+plan_cuts = shard.tasks
+
+
+def inputs(context: Context) -> list[str]:
+    return [path for _, path in files.expand("decontaminate", context.recipe.decontaminate.paths)]
+
+
+def off(context: Context) -> str | None:
+    if context.recipe.decontaminate.paths:
+        return None
+    return "decontaminate.paths is empty: no benchmark to look for"
+
+
+def index_benchmarks(context: Context, task: io.Task) -> None:
+    """The benchmark files -> benchmarks/index.parquet."""
+    settings = context.recipe.decontaminate
+    named = files.expand("decontaminate", settings.paths)
+    texts = {name: decontaminate.read_benchmark(path) for name, path in named}
+    table = decontaminate.index(texts, settings.rules).table
+    path = context.path("benchmarks", "index.parquet")
+    storage.write_table(path, table)
+    context.finish("index", task, io.Tally(), path, benchmarks=len(texts), grams=len(table))
+
+
+def match_shard(context: Context, task: io.Task) -> None:
+    """A shard -> matches/SHARD.parquet: where its documents share a gram with a benchmark, by row of the shard."""
+    table = shard.documents(context, task.name, ["text"])
+    alive = np.flatnonzero(shard.alive(context, task.name, len(table), "decontaminate"))
+    grams = decontaminate.Index(storage.read_table(context.path("benchmarks", "index.parquet")))
+    found = decontaminate.matches(words.table(table["text"].take(pa.array(alive)).combine_chunks()), grams)
+    rows = pa.array(alive.astype(np.int32)).take(found["row"].combine_chunks())
+    path = context.path("matches", f"{task.name}.parquet")
+    storage.write_table(path, found.set_column(0, decontaminate.MATCHES.field("row"), rows))
+    context.finish("matches", task, io.Tally(), path, matches=len(found))
+
+
+def list_common_grams(context: Context, task: io.Task) -> None:
+    """All matches -> benchmarks/common.parquet: the grams that so many documents share that they prove nothing."""
+    counts = decontaminate.merge_counts(
+        decontaminate.document_counts(shard.sidecar(context, "matches", name)) for name in shard.names(context)
+    )
+    common = decontaminate.common_grams(counts, context.recipe.decontaminate.rules)
+    path = context.path("benchmarks", "common.parquet")
+    storage.write_table(path, pa.table({"gram": common}))
+    context.finish("common", task, io.Tally(), path, grams=len(counts), ignored=len(common))
+
+
+def cut_shard(context: Context, task: io.Task) -> None:
+    """A shard -> cuts/SHARD.parquet: the spans to cut, and the documents that go whole."""
+    tally, dropped = io.Tally(), io.dropped_rows()
+    rules = context.recipe.decontaminate.rules
+    table = shard.documents(context, task.name)
+    alive = shard.alive(context, task.name, len(table), "decontaminate")
+    common = storage.read_table(context.path("benchmarks", "common.parquet"))["gram"].to_numpy()
+    matches = shard.sidecar(context, "matches", task.name)
+    # Only documents with a match are read again.
+    hit = np.unique(matches["row"].to_numpy())
+    texts = table["text"].take(pa.array(hit)).combine_chunks()
+    places = pa.array(np.searchsorted(hit, matches["row"].to_numpy()).astype(np.int32))
+    matches = matches.set_column(0, decontaminate.MATCHES.field("row"), places)
+    spans = decontaminate.cuts(words.table(texts), matches, common, rules)
+    rows = hit[spans["row"].to_numpy()].astype(np.int32)
+    columns = {"row": pa.array(rows), "id": table["id"].take(pa.array(rows)).combine_chunks()}
+    cuts = pa.table(
+        [columns.get(name, spans[name] if name in spans.column_names else None) for name in CUTS.names], schema=CUTS
+    )
+    whole = set(rows[spans["whole"].to_numpy(zero_copy_only=False)].tolist())
+    sources = table["source"].to_pylist()
+    for row in np.flatnonzero(alive):
+        tally.read[sources[row]] += 1
+        tally.kept[sources[row]] += int(row not in whole)
+    for row, benchmark in zip(rows.tolist(), spans["benchmark"].to_pylist(), strict=True):
+        if row in whole:
+            entry = {name: table[name][row].as_py() for name in ("id", "url", "source", "file", "offset")}
+            tally.drop(entry["source"], Reason.contaminated)
+            dropped.add(**entry, stage="decontaminate", reason=str(Reason.contaminated), detail=benchmark)
+    tally.extra["cut_documents"] = len(np.unique(rows))
+    tally.extra["cut_bytes"] = pc.sum(pc.subtract(cuts["stop"], cuts["start"])).as_py() or 0
+    path = context.path("cuts", f"{task.name}.parquet")
+    storage.write_table(path, cuts)
+    context.finish(
+        "cuts", task, tally, path, dropped.write(context.path("dropped", f"decontaminate-{task.name}.parquet"))
+    )

@@ -1,0 +1,140 @@
+"""What is left of all sources to corpus/: a tokenizer, token counts, the mixture's plan, and each document's copies."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import TypeAdapter
+
+from curate import draw, storage, tokens
+from curate import mix as mixture
+from curate.document import CORPUS
+from curate.reasons import Reason
+from pipelines import io, shard
+from pipelines.context import Context
+
+# Row-aligned with what `shard.final` gives.
+COUNTS = pa.schema(
+    [
+        pa.field("tokens", pa.int64(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("held", pa.bool_(), nullable=False),
+    ]
+)
+PLAN = "mix.json"
+AVAILABLE = TypeAdapter(dict[str, mixture.Available])
+PLANS = TypeAdapter(mixture.Plan)
+
+plan_tokenizer = shard.single("tokenizer")
+plan_counts = shard.tasks
+plan_plan = shard.single("plan")
+plan_corpus = shard.tasks
+
+
+def inputs(context: Context) -> list[str]:
+    """The tokenizer's file, where the recipe names one."""
+    name = context.recipe.tokenize.tokenizer
+    return [name] if name != tokens.TRAIN and not name.startswith(tokens.TIKTOKEN) else []
+
+
+def make_tokenizer(context: Context, task: io.Task) -> None:
+    """tokenizer/tokenizer.json: trained on a keyed sample of what is left, or the one that the recipe names."""
+    settings = context.recipe.tokenize
+    if settings.tokenizer == tokens.TRAIN:
+        serialised = tokens.train(sample(context), settings).to_str().encode()
+        encoder = tokens.Encoder(serialised, settings.end_of_text)
+    else:
+        encoder = tokens.load(settings.tokenizer, settings.end_of_text)
+    path = context.path("tokenizer", "tokenizer.json")
+    encoder.save(path)
+    info = {"vocabulary": encoder.vocab_size, "engine": encoder.engine, "engine_reason": encoder.engine_reason}
+    context.finish("tokenizer", task, io.Tally(), path, **info)
+
+
+def sample(context: Context) -> Iterator[str]:
+    """Texts for the tokenizer: documents whose keyed draw lies under the share that makes `sample_bytes`."""
+    shards = shard.tasks(context)
+    share = context.recipe.tokenize.sample_bytes / max(1, sum(task.data["bytes"] for task in shards))
+    for task in shards:
+        table = shard.final(context, task.name)
+        if len(table):
+            chosen = draw.draws(table["id"].to_pylist(), context.recipe.seed, "tokenizer") < share
+            yield from table["text"].filter(pa.array(chosen)).to_pylist()
+
+
+def load_encoder(context: Context) -> tokens.Encoder:
+    return tokens.load(context.path("tokenizer", "tokenizer.json"), context.recipe.tokenize.end_of_text)
+
+
+def count_shard(context: Context, task: io.Task) -> None:
+    """A shard -> counts/SHARD.parquet: tokens and bytes of each document that is left, and its split."""
+    table = shard.final(context, task.name)
+    ids, texts = table["id"].to_pylist(), table["text"].combine_chunks()
+    tokens_ = load_encoder(context).count_tokens(texts) + 1  # its end-of-text
+    sizes = pc.binary_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)
+    held = mixture.split(ids, context.recipe.seed, context.recipe.mix.held)
+    path = context.path("counts", f"{task.name}.parquet")
+    storage.write_table(path, pa.table([tokens_, sizes, held], schema=COUNTS))
+    train = np.flatnonzero(~held)
+    sources = table["source"].to_pylist()
+    there = mixture.measure(
+        [ids[i] for i in train], [sources[i] for i in train], tokens_[train], sizes[train], context.recipe.seed
+    )
+    context.finish("counts", task, io.Tally(), path, available=AVAILABLE.dump_python(there))
+
+
+def plan_mixture(context: Context, task: io.Task) -> None:
+    """All counts -> mix.json: for each source what there is, what is asked for, and how often it is read."""
+    receipts = io.read_receipts(context.receipts("counts"))
+    available = mixture.combine(AVAILABLE.validate_python(receipt["info"]["available"]) for _, receipt in receipts)
+    path = context.path(PLAN)
+    storage.write_json(path, PLANS.dump_python(mixture.plan(available, context.recipe.mix), mode="json"))
+    context.finish("plan", task, io.Tally(), path)
+
+
+def write_corpus(context: Context, task: io.Task) -> None:
+    """A shard -> corpus/SHARD.parquet: its documents in their final text, with split and copies."""
+    tally, dropped = io.Tally(), io.dropped_rows()
+    plan = PLANS.validate_python(storage.read_json(context.path(PLAN)))
+    table = shard.final(context, task.name)
+    counts = shard.sidecar(context, "counts", task.name)
+    held = counts["held"].to_numpy(zero_copy_only=False)
+    sources = table["source"].to_pylist()
+    copies = np.ones(len(table), np.int32)
+    for source in sorted(set(sources)):
+        rows = np.flatnonzero((np.array(sources, object) == source) & ~held)
+        if len(rows):
+            ids = table["id"].take(pa.array(rows)).to_pylist()
+            copies[rows] = mixture.copies(ids, source, plan, context.recipe.seed)
+    for source, number in zip(sources, copies, strict=True):
+        tally.read[source] += 1
+        tally.kept[source] += int(number > 0)
+    for row in np.flatnonzero(copies == 0):
+        entry = {name: table[name][row].as_py() for name in ("id", "url", "source", "file", "offset")}
+        tally.drop(entry["source"], Reason.not_needed)
+        detail = f"epochs of its source: {plan.sources[entry['source']].epochs:.3f}"
+        dropped.add(**entry, stage="mix", reason=str(Reason.not_needed), detail=detail)
+    tally.extra["tokens"] = int((counts["tokens"].to_numpy() * copies).sum())
+    columns = {
+        **{name: table[name] for name in CORPUS.names if name in table.column_names},
+        "tokens": counts["tokens"].cast(pa.int32()),
+        "split": pa.array(np.where(held, "held", "train")),
+        "copies": pa.array(copies),
+    }
+    corpus = pa.table([columns[name] for name in CORPUS.names], schema=CORPUS).filter(pa.array(copies > 0))
+    path = context.path("corpus", f"{task.name}.parquet")
+    storage.write_table(path, corpus)
+    used = {
+        split: int((part["tokens"].to_numpy().astype(np.int64) * part["copies"].to_numpy()).sum())
+        for split in ("train", "held")
+        if len(part := corpus.filter(pc.field("split") == split))
+    }
+    context.finish(
+        "corpus",
+        task,
+        tally,
+        path,
+        dropped.write(context.path("dropped", f"mix-{task.name}.parquet")),
+        tokens=used,
+    )

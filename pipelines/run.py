@@ -1,0 +1,254 @@
+"""The stage runner: plans each stage, skips what is done, runs the rest on Beam, checks the sums, writes the manifest.
+
+A run directory belongs to one recipe at a time. A stage whose fingerprint (its settings, its inputs, the stages before
+it) is the same and whose outputs are all there is skipped; after a kill the tasks without a receipt are done and no
+others; after a change of the recipe the stages that depend on it are built anew.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from curate import storage
+from curate.errors import ConservationError, CurateError, StaleError, UsageError
+from pipelines import guard, io
+from pipelines.context import Context
+from pipelines.engine import Engine
+from pipelines.graph import STAGES, Stage, Step
+from pipelines.progress import Progress
+from pipelines.recipe import Recipe, dump
+
+DATA_VERSION = 1  # raised with every change of what a run writes; CHANGELOG, heading "data", says what changed
+MANIFEST = "manifest.json"
+
+
+@dataclass(slots=True)
+class Run:
+    """One run directory and the recipe that fills it."""
+
+    root: str
+    recipe: Recipe
+    engine: Engine
+    progress: Progress
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # by stage, as in manifest.json
+
+    def run(self, stages: Sequence[Stage] = STAGES) -> dict[str, Any]:
+        """Run the stages in order; returns the manifest.
+
+        Raises:
+            CurateError: with everything that succeeded kept, so that the same command goes on from there.
+        """
+        with lock(self.root):
+            self.entries = self._known()
+            storage.write_json(storage.join(self.root, "recipe.json"), dump(self.recipe))
+            for stage in stages:
+                for need in stage.needs:
+                    if need not in self.entries:
+                        raise UsageError(
+                            f"stage {stage.name} needs {need}, which has not run in {self.root}: run it first"
+                        )
+                self._run_stage(stage)
+                self._forget_after(stage)
+                self.manifest(write=True)
+        return self.manifest()
+
+    def manifest(self, write: bool = False) -> dict[str, Any]:
+        """The manifest: the recipe and, for each stage in order, its counts."""
+        value = {
+            "version": DATA_VERSION,
+            "recipe": dump(self.recipe),
+            "stages": {stage.name: self.entries[stage.name] for stage in STAGES if stage.name in self.entries},
+        }
+        if write:
+            storage.write_json(storage.join(self.root, MANIFEST), value)
+        return value
+
+    def _known(self) -> dict[str, dict[str, Any]]:
+        path = storage.join(self.root, MANIFEST)
+        if not storage.exists(path):
+            return {}
+        known = storage.read_json(path)
+        if known.get("version") != DATA_VERSION:
+            raise StaleError(
+                f"{path} has data version {known.get('version')}, this program writes {DATA_VERSION}: "
+                "use a new --out, or the version of the program that began it"
+            )
+        return dict(known["stages"])
+
+    def _forget_after(self, stage: Stage) -> None:
+        """Entries of later stages that were made from something else are no longer true."""
+        for later in STAGES:
+            entry = self.entries.get(later.name)
+            if entry and stage.name in later.needs and entry["needs"].get(stage.name) != self._print(stage.name):
+                del self.entries[later.name]
+                self._forget_after(later)
+
+    def _print(self, name: str) -> str:
+        return str(self.entries[name]["fingerprint"]) if name in self.entries else ""
+
+    def _context(self, stage: Stage) -> Context:
+        off = frozenset(name for name, entry in self.entries.items() if entry.get("off"))
+        return Context(self.root, stage.name, self.recipe, off)
+
+    def _run_stage(self, stage: Stage) -> None:
+        context = self._context(stage)
+        began = time.monotonic()
+        needs = {need: self._print(need) for need in stage.needs}
+        print_ = fingerprint(stage, self.recipe, needs, stage.inputs(context))
+        mark = storage.join(self.root, io.RECEIPTS, stage.name, "fingerprint")
+        if not storage.exists(mark) or storage.read_json(mark) != print_:
+            for owned in (storage.join(io.RECEIPTS, stage.name), *stage.owns):
+                storage.remove(storage.join(self.root, owned))
+            storage.write_json(mark, print_)
+        reason = stage.off(context)
+        steps: list[dict[str, Any]] = []
+        fresh = False
+        if reason is None:
+            for step in stage.steps:
+                fresh |= self._run_step(stage, step, context)
+                steps.append(total(stage, step, context))
+        reach = self.entries[stage.follows]["kept"] if stage.follows else 0
+        counts = chain(stage, steps) if reason is None else io.Tally().as_dict() | {"read": reach, "kept": reach}
+        if stage.follows and counts["read"] != reach:
+            raise ConservationError(f"stage {stage.name} read {counts['read']} documents, {stage.follows} kept {reach}")
+        before = self.entries.get(stage.name, {})
+        seconds = time.monotonic() - began if fresh or not before else before.get("seconds", 0.0)
+        entry = {**counts, "seconds": round(seconds, 3), "fingerprint": print_, "needs": needs}
+        if reason is not None:
+            entry["off"] = reason
+        self.entries[stage.name] = entry
+        self.progress.stage_done(stage, entry, skipped=not fresh)
+
+    def _run_step(self, stage: Stage, step: Step, context: Context) -> bool:
+        """Whether anything had to be done."""
+        folder = context.receipts(step.name)
+        tasks = step.plan(context)
+        done = sound(self.root, folder)
+        pending = [task for task in tasks if task.name not in done]
+        if not pending:
+            return False
+        storage.remove(storage.join(folder, "failed"))
+        with self.progress.step(stage, step, len(tasks), folder):
+            self.engine.run(
+                lambda pipeline: step.build(pipeline, context, tasks, pending),
+                name=f"{stage.name}-{step.name}",
+                size=sum(int(task.data.get("bytes", 0)) for task in pending),
+                tasks=len(pending),
+                bytes_per_worker=step.bytes_per_worker,
+            )
+        missing = [task.name for task in pending if task.name not in io.finished(folder)]
+        if missing:
+            raise CurateError(failure(stage, folder, missing, len(tasks)))
+        return True
+
+
+def failure(stage: Stage, folder: str, missing: list[str], number: int) -> str:
+    """What went wrong, in a screen: the first errors, and where the rest lies."""
+    lines = [f"stage {stage.name}: {len(missing)} of {number} tasks failed; the others are kept."]
+    notes = [(name, storage.read_json(guard.note_path(folder, name))) for name in missing[:3] if _noted(folder, name)]
+    for name, note in notes:
+        lines.append(f"  {name}: {note['error']}")
+        if not note["mendable"]:
+            lines.append(f"    its traceback is in {guard.note_path(folder, name)}")
+    if not notes:
+        lines.append("  they left no note: a worker was lost (memory?), or the engine gave up")
+    lines.append("Mend the cause and run the same command again: it does what is missing and nothing else.")
+    return "\n".join(lines)
+
+
+def _noted(folder: str, name: str) -> bool:
+    return storage.exists(guard.note_path(folder, name))
+
+
+def sound(root: str, folder: str) -> set[str]:
+    """Names of tasks with a receipt whose files are all there; a receipt whose file is gone is withdrawn."""
+    names = set()
+    for name, receipt in io.read_receipts(folder):
+        if all(storage.exists(storage.join(root, output)) for output in receipt["outputs"]):
+            names.add(name)
+        else:
+            storage.remove(storage.join(folder, f"{name}.json"))
+    return names
+
+
+def total(stage: Stage, step: Step, context: Context) -> dict[str, Any]:
+    """The step's receipts, summed and checked."""
+    tally = io.Tally()
+    for _, receipt in io.read_receipts(context.receipts(step.name)):
+        tally.add(receipt)
+    counts = tally.as_dict()
+    io.check(f"stage {stage.name}, step {step.name}", counts)
+    return counts
+
+
+def chain(stage: Stage, steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """The steps of a stage as one: what the first read, what the last kept, and all that fell between.
+
+    Steps that count no records (a model, a plan) take no part.
+
+    Raises:
+        ConservationError: if a step did not read what the one before it kept.
+    """
+    counting = [counts for step, counts in zip(stage.steps, steps, strict=True) if step.counts]
+    result = counting[0]
+    for counts in counting[1:]:
+        if counts["read"] != result["kept"]:
+            io.check(f"stage {stage.name}, between its steps,", {**result, "kept": counts["read"]})
+        tally = io.Tally()
+        tally.add(result)
+        for source, part in counts["sources"].items():
+            tally.kept[source] += part["kept"] - part["read"]
+            tally.failed[source] += part["failed"]
+            for reason, number in part["dropped"].items():
+                tally.dropped[source, reason] += number
+        tally.extra.update(counts["extra"])
+        result = tally.as_dict()
+    io.check(f"stage {stage.name}", result)
+    return result
+
+
+def fingerprint(stage: Stage, recipe: Recipe, needs: dict[str, str], inputs: list[str]) -> str:
+    """SHA-256 of everything that the stage's output depends on."""
+    value = {
+        "version": DATA_VERSION,
+        "stage": stage.name,
+        "seed": recipe.seed,
+        "settings": stage.settings(recipe),
+        "needs": needs,
+        "inputs": [[path, storage.state(path)] for path in inputs],
+    }
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=dump).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def lock(root: str) -> Iterator[None]:
+    """One run at a time in a local run directory; a killed run leaves no lock behind."""
+    if storage.is_remote(root):
+        yield
+        return
+    os.makedirs(root, exist_ok=True)
+    ours = {MANIFEST, "recipe.json", io.RECEIPTS, ".lock", "input"}
+    if (held := set(os.listdir(root))) and not held & ours:
+        raise UsageError(f"--out {root} holds files but no run of ours: name a new or an empty folder")
+    with open(os.path.join(root, ".lock"), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(f"another run is at work in {root}: wait for it, or stop it") from error
+        sweep(root)
+        yield
+
+
+def sweep(root: str) -> None:
+    """Remove half-written files that a killed run has left."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if storage.TEMPORARY in name:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, name))

@@ -1,0 +1,91 @@
+"""A shard of documents with the sidecars that later stages laid beside it: who is still in the run."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate import decontaminate, storage
+from curate.errors import StaleError
+from pipelines import io
+from pipelines.context import Context
+
+# Stages after ingest that take documents out, in order.
+ORDER = ("score", "dedup", "decontaminate", "mix")
+
+
+def tasks(context: Context) -> list[io.Task]:
+    """One task for each shard of documents, numbered in order of name: the number is the high half of an address."""
+    found: dict[str, int] = {}
+    for _, receipt in io.read_receipts(io.receipts_folder(context.root, "ingest", "splits")):
+        found.update(receipt["info"]["shards"])
+    return [
+        io.Task(name, {"number": number, "bytes": size}) for number, (name, size) in enumerate(sorted(found.items()))
+    ]
+
+
+def names(context: Context) -> list[str]:
+    """The shards of documents, sorted: the index of a name is the high half of its documents' addresses."""
+    return [task.name for task in tasks(context)]
+
+
+def documents(context: Context, name: str, columns: list[str] | None = None) -> pa.Table:
+    """The shard's documents (schema DOCUMENTS)."""
+    return storage.read_table(context.path("documents", f"{name}.parquet"), columns)
+
+
+def sidecar(context: Context, kind: str, name: str, columns: list[str] | None = None) -> pa.Table:
+    """A file beside the shard: signatures, scores, removals, matches, cuts or counts."""
+    return storage.read_table(context.path(kind, f"{name}.parquet"), columns)
+
+
+def scores(context: Context, name: str, num_rows: int) -> pa.Table:
+    """Scores of the shard's rows; NaN and kept where the score stage is off.
+
+    Raises:
+        StaleError: if the sidecar does not fit the shard.
+    """
+    if "score" in context.off:
+        nan = np.full(num_rows, np.nan, np.float32)
+        return pa.table({"score": nan, "kept": np.ones(num_rows, bool)})
+    table = sidecar(context, "scores", name)
+    if len(table) != num_rows:
+        raise StaleError(
+            f"scores/{name}.parquet has {len(table)} rows, its documents {num_rows}: remove receipts/score"
+        )
+    return table
+
+
+def alive(context: Context, name: str, num_rows: int, stage: str) -> npt.NDArray[np.bool_]:
+    """bool[num_rows]: the documents that reach `stage`, that is, that no earlier stage has taken out."""
+    before = [earlier for earlier in ORDER[: ORDER.index(stage)] if earlier not in context.off]
+    mask = np.ones(num_rows, bool)
+    if "score" in before:
+        mask &= scores(context, name, num_rows)["kept"].to_numpy(zero_copy_only=False)
+    if "dedup" in before:
+        mask[sidecar(context, "removals", name, ["row"])["row"].to_numpy()] = False
+    if "decontaminate" in before:
+        cuts = sidecar(context, "cuts", name, ["row", "whole"])
+        mask[cuts["row"].to_numpy()[cuts["whole"].to_numpy(zero_copy_only=False)]] = False
+    return mask
+
+
+def final(context: Context, name: str) -> pa.Table:
+    """The shard's documents that reach the mixture, with their cuts applied, their score and their row in the shard."""
+    table = documents(context, name)
+    rows = np.flatnonzero(alive(context, name, len(table), "mix"))
+    score = scores(context, name, len(table))["score"]
+    if "decontaminate" not in context.off:
+        texts = decontaminate.apply(table["text"].combine_chunks(), sidecar(context, "cuts", name))
+        table = table.set_column(table.schema.get_field_index("text"), table.schema.field("text"), texts)
+    return table.append_column("score", score).take(pa.array(rows))
+
+
+def single(name: str) -> Any:
+    """The plan of a step that is one task."""
+
+    def plan(context: Context) -> list[io.Task]:
+        return [io.Task(name)]
+
+    return plan
