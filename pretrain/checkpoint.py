@@ -50,7 +50,7 @@ class State:
         threads: CPU threads, of which the last bits of a sum depend.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
     version: int
     preset: Preset
     plan: Plan

@@ -220,15 +220,19 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _presets(args: argparse.Namespace) -> int:
-    print(f"{'name':8}{'layers':>7}{'width':>7}{'heads':>7}{'context':>9}{'batch':>10}{'rate':>9}{'parameters':>14}")
+    print(
+        f"{'name':8}{'layers':>7}{'width':>7}{'heads':>7}{'context':>9}{'batch':>10}{'rate':>9}{'core':>13}{'all':>14}"
+    )
     for preset in presets.PRESETS.values():
         model, recipe = preset.model, preset.recipe
-        count = presets.num_parameters(model, _GPT2_VOCABULARY)
+        core, whole = (presets.num_parameters(model, vocabulary) for vocabulary in (0, _GPT2_VOCABULARY))
         print(
             f"{preset.name:8}{model.layers:7}{model.width:7}{model.heads:7}{model.context:9}"
-            f"{recipe.batch_tokens:10,}{recipe.peak_rate:9.0e}{count:14,}"
+            f"{recipe.batch_tokens:10,}{recipe.peak_rate:9.0e}{core:13,}{whole:14,}"
         )
-    print(f"parameters at GPT-2's vocabulary of {_GPT2_VOCABULARY:,}; a run takes its vocabulary from its tokens")
+    print(
+        f"core: parameters besides the vocabulary, which comes with the tokens; all: at a vocabulary of {_GPT2_VOCABULARY:,}"
+    )
     return 0
 
 

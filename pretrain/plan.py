@@ -35,7 +35,7 @@ class Plan:
         samples: windows of the whole run; the last step takes what is left, which may be less than a batch.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
     manifest: str
     seed: int
     stream: int

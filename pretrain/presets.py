@@ -13,7 +13,7 @@ from curate.errors import UsageError
 class ModelConfig:
     """The shape of a GPT-2 (Radford et al. 2019, section 2.3); the feed-forward part is 4 x width."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
     layers: int
     width: int
     heads: int
@@ -43,7 +43,7 @@ class Recipe:
         held_tokens: most held-out tokens of a source that the validation during training reads.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
     batch_tokens: int
     micro_windows: int
     peak_rate: float
@@ -69,7 +69,7 @@ class Recipe:
 class Preset:
     """A model with its recipe."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
     name: str
     model: ModelConfig
     recipe: Recipe

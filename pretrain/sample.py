@@ -23,7 +23,7 @@ class SampleConfig:
         top_k: draw from the k likeliest (Fan, Lewis and Dauphin 2018); 40 in GPT-2's own samples. None: from all.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
     tokens: int = 200
     temperature: float = 0.8
     top_k: int | None = 40

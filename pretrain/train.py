@@ -47,7 +47,7 @@ class TrainConfig:
         keep: newest checkpoints that stay.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
     data: str
     out: str
     preset: Preset
