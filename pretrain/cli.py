@@ -230,9 +230,7 @@ def _presets(args: argparse.Namespace) -> int:
             f"{preset.name:8}{model.layers:7}{model.width:7}{model.heads:7}{model.context:9}"
             f"{recipe.batch_tokens:10,}{recipe.peak_rate:9.0e}{core:13,}{whole:14,}"
         )
-    print(
-        f"core: parameters besides the vocabulary, which comes with the tokens; all: at a vocabulary of {_GPT2_VOCABULARY:,}"
-    )
+    print(f"core: parameters besides the vocabulary, which comes with the tokens; all: at {_GPT2_VOCABULARY:,}")
     return 0
 
 
