@@ -22,12 +22,15 @@ OVERLAP = 0.4  # of a text's shingles that may stand in texts chosen before it
 PAGES = {
     crawl.HOSTS[0]: ("stdlib",),
     crawl.HOSTS[1]: ("numpy",),
-    crawl.HOSTS[2]: ("scipy.optimize", "scipy.signal", "scipy.interpolate", "scipy.integrate", "scipy.spatial"),
+    crawl.HOSTS[2]: (
+        *("scipy.optimize", "scipy.signal", "scipy.interpolate", "scipy.integrate", "scipy.spatial", "scipy.special"),
+        *("scipy.sparse", "scipy.ndimage", "scipy.cluster"),
+    ),
     crawl.HOSTS[3]: ("sklearn",),
     crawl.HOSTS[4]: (),  # the installed packages' descriptions
 }
 HANDBOOK = ("scipy.stats", "scipy.linalg")
-GOOD, ORDINARY = 160, 50  # pages of a host, at most
+GOOD, ORDINARY = 220, 30  # pages of a host, at most
 
 
 def build(folder: str, seed: int = 0) -> Truth:
@@ -39,6 +42,7 @@ def build(folder: str, seed: int = 0) -> Truth:
     seen: set[str] = set()
     good: list[tuple[Host, Piece]] = []
     ordinary: list[tuple[Host, Piece]] = []
+    leaves: list[Piece] = []  # what is neither
     articles = library.data_sets()
     for host, packages in PAGES.items():
         found = [piece for package in packages for piece in pieces(package, LEAST)] if packages else descriptions()
@@ -48,8 +52,11 @@ def build(folder: str, seed: int = 0) -> Truth:
         editions = _distinct(map(reading, plants.shuffled(rest, seed, host.name)), seen)
         chosen = [piece for piece in editions if crawl.is_good(piece)][:GOOD]
         names = {piece.name for piece in chosen}
+        others = [piece for piece in rest if piece.name not in names and len(piece.text) < MOST]
         good += [(host, piece) for piece in chosen]
-        ordinary += [(host, piece) for piece in rest if piece.name not in names and len(piece.text) < MOST][:ORDINARY]
+        ordinary += [(host, piece) for piece in others[:ORDINARY]]
+        distinct = {piece.name for piece in editions}
+        leaves += [piece for piece in others[ORDINARY:] if piece.name in distinct]
     handbook = _distinct([piece for package in HANDBOOK for piece in pieces(package, LEAST)], seen)
     notices = _distinct(licences(), seen)
     questions = plants.phrases()["questions"]
@@ -59,7 +66,7 @@ def build(folder: str, seed: int = 0) -> Truth:
     truth = list(web.plants)
     for more, told in (
         library.wiki(articles),
-        library.books(handbook, notices),
+        library.books(handbook, leaves, notices),
         library.submissions(web.links(), seed),
     ):
         files |= more

@@ -17,7 +17,7 @@ from pipelines.truth import Outcome, Plant
 
 WIKI = "https://wiki.example/wiki/"
 EBOOKS = "https://www.gutenberg.org/ebooks/"
-BOOK = 450_000  # characters of text, at most
+BOOK = 700_000  # characters of text, at most
 COLUMNS = 72
 
 
@@ -91,12 +91,15 @@ def _wiki_drop(kind: str, name: str, reason: Reason) -> Plant:
     return Plant(kind=kind, outcome=Outcome.dropped, url=url(name), source="wikipedia", reasons=(reason,))
 
 
-def books(handbook: Sequence[Piece], notices: Sequence[Piece]) -> tuple[dict[str, bytes], list[Plant]]:
-    """Three books as Project Gutenberg would publish them: the language reference, the handbook, the licences."""
+def books(
+    handbook: Sequence[Piece], leaves: Sequence[Piece], notices: Sequence[Piece]
+) -> tuple[dict[str, bytes], list[Plant]]:
+    """Four books as Project Gutenberg would publish them, of the language's topics and of the pieces."""
     reference = (f"{name.upper()}\n\n{text.strip()}" for name, text in sorted(topics.items()))
     shelf = {
         "The Language Reference": reference,
         "A Handbook of Statistical Routines": map(chapter, handbook),
+        "Leaves from the Reference Shelf": map(chapter, leaves),
         "Licences and Notices": map(chapter, notices),
     }
     files = {f"books/{1001 + at}.txt": book(name, 1001 + at, texts) for at, (name, texts) in enumerate(shelf.items())}
