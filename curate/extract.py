@@ -144,12 +144,18 @@ def extract(
     table = html.scan(pa.array(characters, pa.string()))
     for i, title in zip(markup, table.titles(), strict=True):
         titles[i] = tidy(title)
-    if prefilter is not None and markup:
-        fast, failed = _each(_resiliparse, characters)
-        reasons = prefilter(pa.array(fast, pa.string()), table.words())
-        reasons[[error is not None for error in failed]] = KEPT  # the extractor proper may manage
-        reason[markup] = reasons
-    live = [k for k, i in enumerate(markup) if reason[i] == KEPT]
+    if extractor != "blocks":
+        # Resiliparse takes minutes on text 100,000 elements deep; the deepest of 10,324 real pages is 38 deep.
+        for i, depth in zip(markup, table.depths().tolist(), strict=True):
+            if depth > html.MAX_DEPTH:
+                errors[i] = f"text is {depth} elements deep; {extractor} is given at most {html.MAX_DEPTH}"
+    if prefilter is not None:
+        shallow = [k for k, i in enumerate(markup) if errors[i] is None]
+        fast, failed = _each(_resiliparse, [characters[k] for k in shallow])
+        reasons = prefilter(pa.array(fast, pa.string()), table.words()[shallow])
+        for k, code, error in zip(shallow, reasons.tolist(), failed, strict=True):
+            reason[markup[k]] = code if error is None else KEPT  # the extractor proper may manage
+    live = [k for k, i in enumerate(markup) if reason[i] == KEPT and errors[i] is None]
     if extractor == "blocks":
         found = blocks.join(table, blocks.packaged().keep(table))
         results, failed = [tidy(found[k]) for k in live], [None] * len(live)

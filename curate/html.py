@@ -102,6 +102,13 @@ class BlockTable:
         result: npt.NDArray[np.int64] = total[self.page_blocks[1:]] - total[self.page_blocks[:-1]]
         return result
 
+    def depths(self) -> npt.NDArray[np.int32]:
+        """int32[pages]: open block elements around the most deeply nested text."""
+        result = np.zeros(self.num_pages, np.int32)
+        owner = np.repeat(np.arange(self.num_pages), np.diff(self.page_blocks))
+        np.maximum.at(result, owner, self.blocks["depth"])
+        return result
+
 
 def scan(pages: pa.StringArray) -> BlockTable:
     """The block table of decoded pages (null-free; a slice of an array will do)."""
