@@ -109,7 +109,7 @@ def _paragraphs(line_hash, line_chars, doc_lines, hashes, chars, bounds):  # typ
             if line_hash[line] == 0:
                 inside = False
             elif inside:
-                hashes[p] = mix(hashes[p] ^ line_hash[line])
+                hashes[p] = mix(mix(hashes[p]) ^ line_hash[line])  # the inner mix: equal lines must not cancel
                 chars[p] += line_chars[line]
             else:
                 p += 1
