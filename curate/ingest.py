@@ -106,7 +106,7 @@ class Block:
         """Send the pages where `gone` holds to their fates; a reason of None means failed."""
         if not gone.any():
             return
-        self.fates += [Fate(self.entries[i], reason[i], detail[i]) for i in np.flatnonzero(gone)]
+        self.fates += [Fate(self.entries[i], reason[i], detail[i]) for i in np.flatnonzero(gone).tolist()]
         self.entries = [entry for entry, out in zip(self.entries, gone, strict=True) if not out]
         keep = pa.array(~gone)
         self.columns = {name: column.filter(keep) for name, column in self.columns.items()}
@@ -114,7 +114,7 @@ class Block:
     def judged(self, code: npt.NDArray[np.uint8], detail: Sequence[str]) -> Mask:
         """Drop by codes of `reasons.CODES`; bool[n]: who is left."""
         self.drop(code != KEPT, [BY_CODE.get(int(one)) for one in code], detail)
-        return code == KEPT
+        return np.equal(code, KEPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Rules:
 
     settings: Ingest
     filters: Filters | None
-    minhash: minhash.MinHash
+    signing: minhash.MinHash
     seed: int
     identifier: language.Identifier
     blocker: url.Blocker
@@ -259,6 +259,6 @@ class Rules:
         )
 
     def _sign(self, block: Block, table: words.WordTable) -> pa.RecordBatch:
-        minima = minhash.to_column(minhash.signatures(table, self.minhash), minhash.present(table))
+        minima = minhash.to_column(minhash.signatures(table, self.signing), minhash.present(table))
         contents = exact.content_hashes(block.columns["text"])
         return pa.RecordBatch.from_arrays([contents, minima], schema=SIGNATURES)

@@ -24,6 +24,22 @@ def join(*parts: str) -> str:
     return posixpath.join(*parts)
 
 
+def _store(path: str) -> tuple[Any, str]:
+    """The file system of a path, and the path within it.
+
+    Raises:
+        InputError: if the protocol is unknown, or its package is not installed.
+    """
+    try:
+        return url_to_fs(path)  # type: ignore[no-any-return]
+    except (ImportError, ValueError) as error:
+        extra = {"http": "http", "https": "http", "s3": "s3", "gs": "gs"}.get(path.partition("://")[0])
+        remedy = (
+            f"install the extra: pip install 'curate-pretrain[{extra}]'" if extra else "use a path that fsspec knows"
+        )
+        raise InputError(f"cannot open {path!r}: {error}; {remedy}") from error
+
+
 def is_remote(path: str) -> bool:
     """Whether the path names a protocol other than the local file system's."""
     return "://" in path and not path.startswith("file://")
@@ -49,18 +65,18 @@ def reason(error: BaseException) -> str:
 
 
 def exists(path: str) -> bool:
-    fs, inner = url_to_fs(path)
+    fs, inner = _store(path)
     return bool(fs.exists(inner))
 
 
 def size(path: str) -> int:
-    fs, inner = url_to_fs(path)
+    fs, inner = _store(path)
     return int(fs.size(inner) or 0)
 
 
 def state(path: str) -> str:
     """A hash of the file's properties (size, time, inode or ETag) that changes when the file does."""
-    fs, inner = url_to_fs(path)
+    fs, inner = _store(path)
     return str(fs.ukey(inner))
 
 
@@ -71,25 +87,24 @@ def glob(pattern: str) -> list[str]:
         InputError: if the store cannot be listed.
     """
     try:
-        fs, inner = url_to_fs(pattern)
-        found = sorted(p for p in fs.glob(inner) if not fs.isdir(p)) if fs.async_impl else sorted(fs.glob(inner))
-        return [
-            fs.unstrip_protocol(p) if is_remote(pattern) else p
-            for p in found
-            if is_remote(pattern) or os.path.isfile(p)
-        ]
+        fs, inner = _store(pattern)
+        found = sorted(path for path, info in fs.glob(inner, detail=True).items() if info["type"] == "file")
+        if not is_remote(pattern):
+            return found
+        protocol = pattern.partition("://")[0]
+        return [path if "://" in path else f"{protocol}://{path.lstrip('/')}" for path in found]
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"cannot list {pattern!r}: {reason(error)}") from error
 
 
 def makedirs(path: str) -> None:
-    fs, inner = url_to_fs(path)
+    fs, inner = _store(path)
     fs.makedirs(inner, exist_ok=True)
 
 
 def remove(path: str) -> None:
     """Remove the file or folder, or the files that match a pattern, if there are any."""
-    fs, inner = url_to_fs(path)
+    fs, inner = _store(path)
     for one in fs.glob(inner) if "*" in inner else [inner] if fs.exists(inner) else []:
         fs.rm(one, recursive=True)
 
@@ -103,7 +118,7 @@ def atomic(path: str) -> Iterator[IO[bytes]]:
     if is_remote(path):
         buffer = io.BytesIO()
         yield buffer
-        fs, inner = url_to_fs(path)
+        fs, inner = _store(path)
         fs.makedirs(posixpath.dirname(inner), exist_ok=True)
         fs.pipe_file(inner, buffer.getvalue())
         return
@@ -122,9 +137,9 @@ def atomic(path: str) -> Iterator[IO[bytes]]:
 
 
 def write_json(path: str, value: Any) -> None:
-    """Indented JSON with sorted keys, written atomically."""
+    """Indented JSON, keys in the order given, written atomically."""
     with atomic(path) as file:
-        file.write((json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+        file.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path: str) -> Any:

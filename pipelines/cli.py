@@ -27,8 +27,8 @@ STAGE_COMMANDS = ("karma", "ingest", "train", "score", "dedup", "decontaminate",
 class Parser(argparse.ArgumentParser):
     """Exits through UsageError, suggests the nearest flag or command, and never abbreviates."""
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs, allow_abbrev=False)
+    def __init__(self, **settings: Any):
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}\n{self.format_usage().strip()}")
@@ -43,8 +43,8 @@ class Job:
     beam: tuple[str, ...] = ()
 
 
-def parser() -> Parser:
-    """The command line, whole."""
+def parser() -> tuple[Parser, dict[str, Parser]]:
+    """The command line, whole, and each command's part of it."""
     top = Parser(
         prog="curate",
         description="From web archives to tokenized shards: read, filter, deduplicate, mix, tokenize.",
@@ -94,7 +94,7 @@ def parser() -> Parser:
     why.add_argument("dir", metavar="DIR")
     why.add_argument("what", metavar="ID-OR-URL")
     why.add_argument("--json", action="store_true", help="print JSON")
-    return top
+    return top, dict(commands.choices)
 
 
 def _positive(text: str) -> int:
@@ -113,19 +113,31 @@ def parse(argv: Sequence[str]) -> Job:
     if "--" in ours:
         at = ours.index("--")
         ours, beam = ours[:at], ours[at + 1 :]
-    top = parser()
-    args, unknown = top.parse_known_args(ours)
-    if unknown:
-        command = top._subparsers._group_actions[0].choices[args.command]  # type: ignore[union-attr,index]
-        flags = [option for action in command._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].split("=")[0], flags, n=1)
-        hint = f"did you mean {near[0]}?" if near else "options of Beam stand after --"
-        raise UsageError(f"curate {args.command} does not know {unknown[0]!r}: {hint}")
-    values = vars(args)
+    top, commands = parser()
+    _check_words(ours, commands)
+    values = vars(top.parse_args(ours))
     command = values.pop("command")
     if beam and "workers" not in values:
         raise UsageError(f"curate {command} runs nothing on Beam: options after -- have no use")
     return Job(command, values, tuple(beam))
+
+
+def _check_words(words: Sequence[str], commands: dict[str, Parser]) -> None:
+    """Refuse an unknown command or flag with the nearest known one, before argparse asks for what is missing."""
+    if not words or words[0].startswith("-"):
+        return
+    name = words[0]
+    if name not in commands:
+        near = difflib.get_close_matches(name, commands, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(commands)}"
+        raise UsageError(f"curate has no command {name!r}: {hint}")
+    flags = [option for action in commands[name]._actions for option in action.option_strings]
+    for word in words[1:]:
+        flag = word.split("=")[0]
+        if flag.startswith("--") and flag not in flags:
+            near = difflib.get_close_matches(flag, flags, n=1)
+            hint = f"did you mean {near[0]}?" if near else "options of Beam stand after --"
+            raise UsageError(f"curate {name} does not know {flag!r}: {hint}")
 
 
 def run(job: Job) -> int:
@@ -180,8 +192,11 @@ def _run(job: Job) -> int:
             print(f"#   {stage.name:<14} {stage.says}")
         return 0
     made = _start(job, recipe)
-    manifest = made.run()
-    report.write(made.root)
+    try:
+        manifest = made.run()
+    finally:
+        if storage.exists(storage.join(made.root, "manifest.json")):
+            report.write(made.root)  # a run that failed half-way has a story too
     made.progress.say("")
     if not job.args["quiet"]:
         report.show(made.root, made.progress.console)

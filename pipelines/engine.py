@@ -5,12 +5,16 @@ import difflib
 import logging
 import os
 import re
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from curate.errors import CurateError, UsageError
 
@@ -30,12 +34,19 @@ class Engine:
         """Beam's options; a further local process costs seconds to start, so each must have work worth it."""
         flags = list(self.flags)
         if self.is_local:
-            number = max(1, min(self.workers, tasks, -(-size // bytes_per_worker)))
-            flags += ["--runner=FnApiRunner", f"--direct_num_workers={number}"]
-            flags += ["--direct_running_mode=" + ("multi_processing" if number > 1 else "in_memory")]
+            flags += [f"--direct_num_workers={max(1, min(self.workers, tasks, -(-size // bytes_per_worker)))}"]
         elif not any(flag.split("=")[0] == "--job_name" for flag in flags):
             flags.append(f"--job_name={name}")
         return PipelineOptions(flags)
+
+    def runner(self, options: PipelineOptions) -> Any:
+        """The local runner, within this process or with worker processes of ours; None: what the options name."""
+        if not self.is_local:
+            return None
+        if options.view_as(DirectOptions).direct_num_workers == 1:
+            return FnApiRunner()
+        command = f"exec {shlex.quote(sys.executable)} -m pipelines.worker"
+        return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
 
     def run(self, build: Callable[[beam.Pipeline], Any], **hints: Any) -> None:
         """Build the graph and run it to its end.
@@ -44,7 +55,8 @@ class Engine:
             CurateError: if the engine could not finish; what had receipts is kept.
         """
         logging.getLogger("apache_beam").setLevel(logging.ERROR)
-        pipeline = beam.Pipeline(options=self.options(**hints))
+        options = self.options(**hints)
+        pipeline = beam.Pipeline(runner=self.runner(options), options=options)
         build(pipeline)
         try:
             pipeline.run().wait_until_finish()

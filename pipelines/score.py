@@ -38,7 +38,7 @@ def score_shard(context: Context, task: io.Task) -> None:
     for row, source in enumerate(sources):
         tally.read[source] += 1
         tally.kept[source] += int(kept[row])
-    for row in np.flatnonzero(~kept):
+    for row in np.flatnonzero(~kept).tolist():
         entry = {name: table[name][row].as_py() for name in ("id", "url", "source", "file", "offset")}
         tally.drop(entry["source"], Reason.low_quality)
         dropped.add(**entry, stage="score", reason=str(Reason.low_quality), detail=f"score {score[row]:.4f}")

@@ -213,8 +213,8 @@ def _traces(tables: dict[str, list[dict[str, Any]] | None]) -> dict[tuple[str, s
     for row in tables["corpus"] or ():
         traces[_key(row["source"], row["url"])].corpus.append((row["source"], row["text"]))
     for row in tables["dropped"] or ():
-        # A page's request and metadata records bear its URL too.
-        if row["reason"] != Reason.not_a_page:
+        # A page's request and metadata records bear its URL too; what dedup removes is told again in removals/.
+        if row["reason"] not in (Reason.not_a_page, Reason.exact_duplicate, Reason.near_duplicate):
             traces[_key(row["source"], row["url"])].dropped.append(row["reason"])
     for row in tables["removals"] or ():
         traces[by_id[row["id"]]].removed.append((row["reason"], row["survivor_url"]))

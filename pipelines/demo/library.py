@@ -2,6 +2,7 @@
 
 import bz2
 import json
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from pydoc_data.topics import topics
@@ -11,7 +12,7 @@ import zstandard
 
 from curate.reasons import Reason
 from pipelines.demo.plants import phrases, shuffled
-from pipelines.demo.prose import Piece, blocks, home
+from pipelines.demo.prose import Kind, Piece, blocks, home
 from pipelines.demo.site import chapter, wikitext
 from pipelines.truth import Outcome, Plant
 
@@ -41,7 +42,8 @@ def wiki(articles: Sequence[Piece]) -> tuple[dict[str, bytes], list[Plant]]:
     for at, (name, piece) in enumerate(zip(titles, articles, strict=True)):
         text = wikitext(Piece(piece.name, name, piece.blocks), titles[at + 1 : at + 4])
         pages.append((name, 0, "", text))
-        lead = piece.blocks[0].text.split(".")[0].split("`")[0][:60]
+        first = next((block.text for block in piece.blocks if block.kind is Kind.paragraph), "")
+        lead = re.split(r"[^\w ]", first)[0].strip()[:40]
         truth.append(
             Plant(
                 kind="wiki: article", outcome=Outcome.kept, url=url(name), source="wikipedia", contains=lead, lacks="{{"

@@ -1,4 +1,4 @@
-"""The demo, end to end: build the inputs, run the recipe `demo`, train a tiny GPT, and hold the planted truth against it."""
+"""The demo, end to end: inputs, the recipe `demo`, a tiny GPT, and the planted truth beside what was found."""
 
 import json
 import os
@@ -29,9 +29,7 @@ def run(start: Callable[[recipe.Recipe], Any], root: str, pretrain: bool) -> dic
     if storage.is_remote(root):
         raise UsageError(f"the demo builds its inputs in a local folder; {root} is none")
     folder = os.path.join(root, "input")
-    made = start(
-        recipe.load("demo", [f"sources.{key}.paths={json.dumps(path)}" for key, path in paths(folder).items()])
-    )
+    made = start(recipe.load("demo", [f"{key}.paths={json.dumps(path)}" for key, path in paths(folder).items()]))
     progress: Progress = made.progress
     if not os.path.exists(os.path.join(folder, "truth.json")):
         progress.say(f"building a small crawl, a wiki, books and links in {folder}")
@@ -51,12 +49,13 @@ def run(start: Callable[[recipe.Recipe], Any], root: str, pretrain: bool) -> dic
 
 
 def paths(folder: str) -> dict[str, str]:
-    """The recipe's paths by source, for inputs that `demo.build` has written."""
+    """The recipe's paths, for inputs that `demo.build` has written."""
     return {
-        "crawl": f"{folder}/crawl/*",
-        "wikipedia": f"{folder}/wikipedia/*",
-        "books": f"{folder}/books/*",
-        "reddit": f"{folder}/reddit/*",
+        "sources.crawl": f"{folder}/crawl/*",
+        "sources.wikipedia": f"{folder}/wikipedia/*",
+        "sources.books": f"{folder}/books/*",
+        "sources.reddit": f"{folder}/reddit/*",
+        "decontaminate": f"{folder}/eval/*",
     }
 
 

@@ -27,7 +27,7 @@ def test_parse(line: str, job: Job) -> None:
 
 
 def test_set_of_flags_is_closed() -> None:
-    commands = parser()._subparsers._group_actions[0].choices
+    _, commands = parser()
     flags = {
         name: sorted(o for a in command._actions for o in a.option_strings if o.startswith("--"))
         for name, command in commands.items()

@@ -86,14 +86,13 @@ def test_merge_in_a_tree(context: Context, names: list[str]) -> None:
 
 
 def test_local_processes_must_be_worth_it() -> None:
-    def flags(engine: Engine, size: int, tasks: int) -> list[str]:
-        options = engine.options("x", size, tasks, bytes_per_worker=100).get_all_options()
-        return [options["direct_num_workers"], options["direct_running_mode"]]
+    def number(engine: Engine, size: int, tasks: int) -> int:
+        return engine.options("x", size, tasks, bytes_per_worker=100).get_all_options()["direct_num_workers"]
 
-    assert flags(Engine(workers=4), size=50, tasks=9) == [1, "in_memory"]
-    assert flags(Engine(workers=4), size=250, tasks=9) == [3, "multi_processing"]
-    assert flags(Engine(workers=4), size=9999, tasks=9) == [4, "multi_processing"]
-    assert flags(Engine(workers=4), size=9999, tasks=1) == [1, "in_memory"]
+    assert number(Engine(workers=4), size=50, tasks=9) == 1
+    assert number(Engine(workers=4), size=250, tasks=9) == 3
+    assert number(Engine(workers=4), size=9999, tasks=9) == 4
+    assert number(Engine(workers=4), size=9999, tasks=1) == 1
     assert Engine(("--runner=PortableRunner",)).options("x", 9999, 9, 1).get_all_options()["runner"] == "PortableRunner"
 
 
