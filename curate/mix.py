@@ -43,7 +43,7 @@ class Mixture:
         held: the share of documents held out of training.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
     weights: dict[str, float] | None = field(default_factory=gpt3_weights)
     epochs: dict[str, float] | None = None
     tokens: int | None = None

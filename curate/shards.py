@@ -59,7 +59,7 @@ DOCUMENTS = pa.schema(
 class Counts:
     """What a shard, split or source holds. `tokens` counts every id in .bin, end-of-text too; `bytes` is UTF-8 text."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
     documents: Count
     tokens: Count
     bytes: Count
@@ -69,7 +69,7 @@ class Counts:
 class Digests:
     """The sha256 of a shard's files, by extension, in hex."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
     bin: str
     idx: str
     parquet: str
@@ -95,7 +95,7 @@ class SplitEntry(Counts):
 class Manifest:
     """`tokens/manifest.json`. `tokenizer` is the sha256 of tokens/tokenizer.json."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
     version: int
     dtype: Literal["uint16", "uint32"]
     end_of_text: int

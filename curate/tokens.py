@@ -58,7 +58,7 @@ class Tokenization:
         shard_tokens: about how many tokens a shard holds; 10^8 as in llm.c's and build-nanogpt's data scripts.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid"}
     tokenizer: str = TRAIN
     end_of_text: str = END_OF_TEXT
     vocab_size: int = 50_257
