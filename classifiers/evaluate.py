@@ -59,7 +59,8 @@ def fit_alpha(positives: Scores, negatives: Scores) -> float:
 
     GPT-3, appendix A, chose alpha to match its classifier's scores on WebText and does not say how. Here the area
     between the two distribution functions (Wasserstein's distance) is smallest, each negative weighing as much as its
-    chance to stay, over a grid of tenths.
+    chance to stay, over a grid of tenths. Where negatives hardly reach the positives' scores that is 20: the draw then
+    keeps next to nothing, and the kept shares that `judge` gives say so.
 
     Raises:
         ValueError: if either has no score.

@@ -65,6 +65,7 @@ class FastText:
         return found
 
     def with_alpha(self, alpha: float) -> "FastText":
+        """The same model with another alpha."""
         return FastText(self.data, alpha)
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:

@@ -41,7 +41,8 @@ class Quality:
         sources: the sources that the draw may drop from.
         alpha: of the Pareto draw; GPT-3 took 9. `fit` chooses it as `evaluate.fit_alpha` does.
         dim: buckets that words are hashed into, a power of two; Spark's default, since GPT-3 gives none.
-        c: inverse strength of the L2 penalty; the paper gives none. 30 and 300 were best of 3, 30 and 300.
+        c: inverse strength of the L2 penalty; the paper gives none. Books and Wikipedia against pages of 12 sites, each
+            site on one side: AUC .994, .997 and .997 with 3, 30 and 300.
         min_examples: of each class; with fewer there is no model.
         max_examples: of each class; more are drawn down, by key.
         held: the share of examples that judge the model and do not train it.
@@ -74,7 +75,7 @@ class Quality:
 
 
 class Model(Protocol):
-    """What `score`, `save` and the pipeline need of a model."""
+    """What `score`, `save` and `train` need of a model: P(curated) as float32[n], and its arrays by name."""
 
     @property
     def kind(self) -> str: ...
@@ -91,7 +92,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """Logistic regression on `features`; `weights` is float32[dim]."""
+    """Logistic regression on `features`; `weights` is float32[dim]. Its methods are those of `Model`."""
 
     kind: ClassVar[str] = "logistic"
     weights: npt.NDArray[np.float32]
@@ -112,8 +113,10 @@ class Logistic:
 def features(table: WordTable, dim: int) -> csr_array:
     """csr[n, dim] of float64: one row a document.
 
-    A word counts in bucket hash mod dim. A bucket's value is log(1 + count), and rows have length 1: a score then
-    hardly depends on a document's length, as it does with the raw counts of Spark. A row without words is zero.
+    A word counts in bucket hash mod dim. A bucket's value is log(1 + count), and rows have length 1, so that a score
+    hardly depends on a document's length, as it does with the raw counts of Spark. On the texts that chose `Quality.c`
+    this gave AUC .997, square roots .997, counts of length 1 .984; trained on excerpts of 1,000 words .992. A row
+    without words is zero.
     """
     indptr = np.zeros(table.num_docs + 1, np.int32)
     indices, values = np.empty(table.num_words, np.int32), np.empty(table.num_words, np.float64)
