@@ -120,45 +120,55 @@ class Crawl:
         *,
         reasons: tuple[str, ...] = (),
         cluster: tuple[str, str] = ("", ""),  # its name, and the URL that must survive
+        linked: bool = False,  # whether a submission with votes enough links to it
         **told: str,
     ) -> None:
         name, survivor = cluster
-        plant = Plant(kind=kind, outcome=outcome, url=answer.url, reasons=reasons, cluster=name, survivor=survivor)
+        self.karma += [answer.url] if linked else []
+        source = "webtext" if linked else "crawl"
+        plant = Plant(kind=kind, outcome=outcome, url=answer.url, source=source, reasons=reasons)
+        plant = replace(plant, cluster=name, survivor=survivor)
         self.entries.append(Entry(answer, replace(plant, **told), damage))  # type: ignore[arg-type]
+
+    # The quality model judges what nobody linked. So most of what later stages should find is linked.
 
     def _exact_duplicates(self) -> None:
         for number in range(20):
             host, piece = self._take()
-            original, linked = self._answer(host, piece), number < 5
-            self.karma += [original.url] if linked else []
-            cluster = f"exact-{number}", original.url if linked else ""
-            self._add("exact duplicate", Outcome.duplicate, original, cluster=cluster)
-            for copy in range(1 + number % 3):
-                url = MIRROR.url(f"copy-{copy}/{address(piece)}")
-                self._add("exact duplicate", Outcome.duplicate, replace(original, url=url), cluster=cluster)
+            copies = {MIRROR.url(f"copy-{copy}/{address(piece)}"): piece for copy in range(1 + number % 3)}
+            self._cluster(f"exact-{number}", "exact duplicate", host, piece, copies, all_linked=number < 10)
 
     def _near_duplicates(self) -> None:
         """Revisions with 2 to 4% of the words replaced; together they stay within 0.8 of each other."""
         for number in range(30):
-            host, piece = self._take(450)
-            original, linked = self._answer(host, piece), number < 8
-            self.karma += [original.url] if linked else []
-            cluster = f"near-{number}", original.url if linked else ""
-            self._add("near duplicate", Outcome.duplicate, original, cluster=cluster)
-            for copy in range(2 + number % 2):
-                revision = plants.edited(piece, 0.02 + 0.01 * copy, self.seed, "near", number, copy)
-                url = MIRROR.url(f"revision-{copy}/{address(piece)}")
-                answer = Answer(url=url, body=self._html(host, revision).encode())
-                self._add("near duplicate", Outcome.duplicate, answer, cluster=cluster)
+            host, piece = self._take(300)
+            copies = {
+                MIRROR.url(f"revision-{copy}/{address(piece)}"): plants.edited(
+                    piece, 0.02 + 0.01 * copy, self.seed, "near", number, copy
+                )
+                for copy in range(2 + number % 2)
+            }
+            self._cluster(f"near-{number}", "near duplicate", host, piece, copies, all_linked=number < 18)
+
+    def _cluster(
+        self, name: str, kind: str, host: Host, piece: Piece, copies: dict[str, Piece], *, all_linked: bool
+    ) -> None:
+        """A page and its copies. Where not all of them are linked the original is, and must be what survives."""
+        original = self._answer(host, piece)
+        cluster = name, "" if all_linked else original.url
+        self._add(kind, Outcome.duplicate, original, cluster=cluster, linked=True)
+        for url, copy in copies.items():
+            answer = Answer(url=url, body=self._html(host, copy).encode())
+            self._add(kind, Outcome.duplicate, answer, cluster=cluster, linked=all_linked)
 
     def _similar(self) -> None:
         """Pages that share the first half of their texts: too different to remove."""
         for _ in range(12):
-            (host, piece), (_, other) = self._take(450), self._take()
+            (host, piece), (_, other) = self._take(300), self._take()
             url = MIRROR.url(f"quoted/{address(piece)}")
             quoting = plants.half_and_half(piece, other)
-            self._add("similar, no duplicate", Outcome.kept, self._answer(host, piece))
-            self._add("similar, no duplicate", Outcome.kept, Answer(url=url, body=self._html(host, quoting).encode()))
+            for answer in (self._answer(host, piece), Answer(url=url, body=self._html(host, quoting).encode())):
+                self._add("similar, no duplicate", Outcome.kept, answer, linked=True)
 
     def _spam(self) -> None:
         for number in range(15):
@@ -199,17 +209,17 @@ class Crawl:
 
     def _leaks(self, questions: list[str]) -> None:
         for number, question in enumerate(questions):
-            host, piece = self._take(450)
+            host, piece = self._take(300)
             quoted = plants.question_paragraph(question, number)
             leaked = plants.with_paragraph(piece, quoted, len(piece.blocks) // 2)
-            self._add("benchmark leak", Outcome.cut, self._answer(host, leaked), lacks=question)
+            self._add("benchmark leak", Outcome.cut, self._answer(host, leaked), linked=True, lacks=question)
 
     def _charsets(self) -> None:
         """Names with accents, sent in charsets that the header hides or misstates; they must come through unharmed."""
         html, latin, windows = "text/html", "iso-8859-1", "windows-1252"
         meta = '<meta charset="utf-8">'
         quotes = phrases()["quotes"]
-        for number, accents in enumerate(phrases()["accents"]):
+        for accents in phrases()["accents"]:
             for kind, text, charset, content_type, head in (
                 ("latin-1, unsaid", accents, latin, html, ""),
                 ("latin-1, said", accents, latin, f"{html}; charset={latin}", ""),
@@ -223,7 +233,7 @@ class Crawl:
                     charset, "xmlcharrefreplace"
                 )
                 answer = Answer(url=host.url(address(piece)), body=body, content_type=content_type)
-                self._add(f"charset: {kind}", Outcome.kept, answer, contains=text[:60] if number else text)
+                self._add(f"charset: {kind}", Outcome.kept, answer, linked=True, contains=text)
 
     def _transports(self) -> None:
         """Bodies as some crawlers store them: still compressed, still in chunks, with a length that is wrong."""
@@ -241,7 +251,8 @@ class Crawl:
                     cuts = range(0, len(body), 4000)
                     body = b"".join(b"%x\r\n%b\r\n" % (len(body[at : at + 4000]), body[at : at + 4000]) for at in cuts)
                     body += b"0\r\n\r\n"
-                self._add(f"transport: {kind}", Outcome.kept, replace(answer, body=body, headers=headers))
+                response = replace(answer, body=body, headers=headers)
+                self._add(f"transport: {kind}", Outcome.kept, response, linked=True)
 
     def _refusals(self) -> None:
         """Answers without a page."""
@@ -274,15 +285,12 @@ class Crawl:
             self._add(f"damage: {kind}", Outcome.error, self._answer(*self._take()), damage)
 
     def _rest(self) -> None:
-        """The stock that is left, every second page linked, and the pages that no one vouches for."""
+        """The stock that is left, two pages of three linked, and the pages that no one vouches for."""
         for number, (host, piece) in enumerate(self._stock):
             answer = self._answer(host, piece)
-            if number % 2 == 0:
-                self.karma.append(answer.url)
-                self._add("linked page", Outcome.kept, answer, source="webtext")
-            else:
-                self.unloved += [answer.url] if number % 3 == 0 else []
-                self._add("good page", Outcome.kept, answer)
+            linked = number % 3 > 0
+            self.unloved += [answer.url] if not linked and number % 2 == 0 else []
+            self._add("linked page" if linked else "good page", Outcome.kept, answer, linked=linked)
         for host, piece in self.ordinary:
             self._add("ordinary page", Outcome.anywhere, self._answer(host, piece))
 

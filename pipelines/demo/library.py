@@ -42,8 +42,8 @@ def wiki(articles: Sequence[Piece]) -> tuple[dict[str, bytes], list[Plant]]:
     for at, (name, piece) in enumerate(zip(titles, articles, strict=True)):
         text = wikitext(Piece(piece.name, name, piece.blocks), titles[at + 1 : at + 4])
         pages.append((name, 0, "", text))
-        first = next((block.text for block in piece.blocks if block.kind is Kind.paragraph), "")
-        lead = re.split(r"[^\w ]", first)[0].strip()[:40]
+        runs = (re.split(r"[^\w ]", block.text)[0] for block in piece.blocks if block.kind is Kind.paragraph)
+        lead = next((run for run in runs if len(run) > 20), "").strip()  # without markup within
         truth.append(
             Plant(
                 kind="wiki: article", outcome=Outcome.kept, url=url(name), source="wikipedia", contains=lead, lacks="{{"

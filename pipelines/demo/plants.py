@@ -135,7 +135,8 @@ def half_and_half(piece: Piece, other: Piece) -> Piece:
         if size < len(piece.text) // 2:
             first.append(block)
             size += len(block.text)
-    return Piece(other.name, f"{piece.title}, and {other.title}", (*first[:-1], *other.blocks))
+    both = dict.fromkeys([*first[:-1], *other.blocks])  # no heading twice
+    return Piece(other.name, f"{piece.title}, and {other.title}", tuple(both))
 
 
 def shingles(text: str) -> set[str]:

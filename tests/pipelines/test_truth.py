@@ -155,7 +155,8 @@ def test_cluster(
         documents=[page(url) for url in (*kept, *removed)],
         corpus=[page(url) for url in kept],
         removals=[removal(url, by) for url, by in removed.items()],
-        dropped=[drop(url, reason) for url, reason in dropped.items()],
+        dropped=[drop(url, reason) for url, reason in dropped.items()]
+        + [drop(url, "near_duplicate") for url in removed],
     )
     assert verdict(found) == expected
 
