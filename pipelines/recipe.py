@@ -52,6 +52,18 @@ class Crawl(Source):
     filter: bool = True
 
 
+class Wikipedia(Source):
+    """Wikipedia's pages-articles dumps."""
+
+    format: str | None = "wikipedia"
+
+
+class Books(Source):
+    """Project Gutenberg's text files: their names tell no format."""
+
+    format: str | None = "books"
+
+
 class Reddit(Source):
     """Submissions whose links, at enough karma, make a crawl page a positive example and a page of `webtext`."""
 
@@ -64,8 +76,8 @@ class Sources(Strict):
 
     crawl: Crawl = Crawl()
     reddit: Reddit = Reddit()
-    wikipedia: Source = Source(format="wikipedia")
-    books: Source = Source(format="books")
+    wikipedia: Wikipedia = Wikipedia()
+    books: Books = Books()
     others: dict[str, Source] = {}
 
     def texts(self) -> dict[str, Source]:
