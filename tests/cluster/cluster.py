@@ -133,8 +133,7 @@ class Cluster:
     def start(self) -> None:
         """Starts everything and waits until it answers; raises ClusterError where a process ends or time runs out."""
         url = f"spark://{HOST}:{self.master}"
-        pool = "apache_beam.runners.worker.worker_pool_main"
-        self._spawn("pool", [sys.executable, "-m", pool, f"--service_port={self.pool}"])
+        self._spawn("pool", [sys.executable, str(POM.with_name("pool.py")), str(self.pool)])
         self._java(
             "master",
             DAEMON_HEAP,

@@ -1,5 +1,6 @@
 """The test cluster, and the promise that it is there for: Spark writes the bytes that this machine writes."""
 
+import hashlib
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 CLUSTER = [sys.executable, str(HERE / "cluster.py")]
+CURATE = [sys.executable, "-m", "pipelines.cli"]
 BLOCKS = [sys.executable, "-c", "import blocks; blocks.main()"]
 
 
@@ -48,6 +50,12 @@ def tasks(done: subprocess.CompletedProcess[str]) -> list[int]:
     told = re.search(r"^cluster: tasks finished: worker 1 (\d+), worker 2 (\d+)$", done.stderr, re.MULTILINE)
     assert told is not None, done.stderr
     return [int(count) for count in told.groups()]
+
+
+def digests(root: Path) -> dict[str, str]:
+    """sha256 of each file of a run that a user trains on, by name."""
+    files = [*root.glob("corpus/*.parquet"), *(path for path in root.glob("tokens/**/*") if path.is_file())]
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_missing_java_is_said(tmp_path: Path) -> None:
@@ -143,3 +151,22 @@ def test_signals_stop_everything(tmp_path: Path, sign: signal.Signals) -> None:
     assert cluster.returncode == 128 + sign
     assert "cluster: logs kept in" in said
     assert not processes(tmp_path)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("spark")
+def test_demo_writes_the_same_bytes_on_spark(tmp_path: Path) -> None:
+    local, spark = tmp_path / "local", tmp_path / "spark"
+    here = subprocess.run(
+        [*CURATE, "demo", "--no-pretrain", "--quiet", "--out", str(local)], stderr=subprocess.PIPE, text=True
+    )
+    assert here.returncode == 0, here.stderr
+    recipe = local / "recipe.json"  # with the paths of the inputs that the demo has built
+    there = run(tmp_path, *CURATE, "run", str(recipe), "--quiet", "--out", str(spark), "--", "{options}")
+    assert there.returncode == 0, there.stderr
+    assert min(tasks(there)) > 0
+    expected = digests(local)
+    assert any(name.startswith("corpus/") for name in expected)
+    assert {"tokens/manifest.json", "tokens/train/00000.bin", "tokens/held/00000.bin"} <= expected.keys()
+    assert digests(spark) == expected
