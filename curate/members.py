@@ -92,8 +92,9 @@ class Members:
 
     def __init__(self, window: Window, codec: Codec) -> None:
         self._window, self._codec = window, codec
+        self.head = 0  # bytes before the first member: a dictionary
         if codec is ZSTD:
-            self._codec = _with_dictionary(window)
+            self._codec, self.head = _with_dictionary(window)
         self.position = 0  # where the member entered last begins
         self.leads = False
 
@@ -162,10 +163,11 @@ class Members:
             ) from error
 
 
-def _with_dictionary(window: Window) -> Codec:
+def _with_dictionary(window: Window) -> tuple[Codec, int]:
+    """The codec with the dictionary that the file begins with, if it does, and the bytes that this takes up."""
     head = window.exactly(0, 8)
     if not head.startswith(_DICTIONARY):
-        return ZSTD
+        return ZSTD, 0
     size = int.from_bytes(head[4:8], "little")
     if size > MAX_DICTIONARY:
         raise InputError(f"{window.path} begins with a dictionary of {size} bytes; at most {MAX_DICTIONARY} are read")
@@ -173,7 +175,7 @@ def _with_dictionary(window: Window) -> Codec:
     try:
         if data.startswith(ZSTD.magic):
             data = zstandard.ZstdDecompressor().stream_reader(data).read(MAX_DICTIONARY)
-        return zstd(zstandard.ZstdCompressionDict(data))
+        return zstd(zstandard.ZstdCompressionDict(data)), 8 + size
     except zstandard.ZstdError as error:
         raise InputError(f"{window.path} begins with a damaged zstandard dictionary: {error}") from error
 
@@ -184,7 +186,7 @@ def units(members: Members, start: int, stop: int | None) -> Iterator[tuple[int,
     A place that does not lead belongs to whoever read what precedes it: a range that begins there passes over it.
     """
     ours = start == 0
-    members.enter(start)
+    members.enter(max(start, members.head))
     while True:
         if not members.leads:
             if members.at_end():
