@@ -218,14 +218,16 @@ def pieces(package: str, least: int) -> Iterator[Piece]:
     """A piece for each long docstring of a package's modules, public functions and classes, in file order.
 
     `package` is a dotted name; `stdlib` names the standard library's pure modules. A class carries the docstrings of
-    its public methods. Docstrings of fewer than `least` characters in all are left out.
+    its public methods. Docstrings of fewer than `least` characters in all are left out, and so are files of which less
+    than a fifth is docstrings.
 
     Raises:
         InputError: if the package is not installed.
     """
     for path, module in _modules(package):
         source = path.read_text(encoding="utf-8", errors="replace")
-        if sum(map(len, QUOTED.findall(source))) < least:  # parsing is the slow part
+        # Parsing is the slow part: not for a file without a text that is long, or that is code almost throughout.
+        if sum(map(len, QUOTED.findall(source))) < max(least, len(source) // 5):
             continue
         try:
             with warnings.catch_warnings():
@@ -284,11 +286,11 @@ def home(package: str) -> Path:
     return Path(spec.submodule_search_locations[0], *inner)
 
 
-def _distributions() -> list[importlib.metadata.Distribution]:
+def _distributions() -> list[tuple[str, importlib.metadata.Distribution]]:
     """The distributions in the environment's own folders, whatever else sys.path names; by name, each once."""
     folders = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    found = {d.metadata["Name"].lower(): d for d in importlib.metadata.distributions(path=folders)}
-    return [found[name] for name in sorted(found) if name != OWN]
+    found = {one.name: one for one in importlib.metadata.distributions(path=folders)}
+    return [(name, found[name]) for name in sorted(found, key=str.lower) if name != OWN]
 
 
 OWN = "curate-pretrain"  # its own description would be no news
@@ -297,22 +299,22 @@ OWN = "curate-pretrain"  # its own description would be no news
 def descriptions() -> list[Piece]:
     """The long descriptions of the installed distributions, by name."""
     found = []
-    for distribution in _distributions():
-        text = str(distribution.metadata.json.get("description", ""))
-        name = distribution.metadata["Name"]
-        found.append(Piece(name, f"{name} {distribution.version}", tuple(blocks(text))))
+    for name, distribution in _distributions():
+        about = distribution.metadata  # parsed at each access
+        text = str(about.json.get("description", ""))
+        found.append(Piece(name, f"{name} {about['Version']}", tuple(blocks(text))))
     return found
 
 
 def licences() -> list[Piece]:
     """The licence files of the installed distributions, by name, their paragraphs joined."""
     found = []
-    for distribution in _distributions():
-        info = Path(str(distribution.locate_file(""))).glob(f"{distribution.name.replace('-', '_')}-*.dist-info")
+    for name, distribution in _distributions():
+        info = Path(str(distribution.locate_file(""))).glob(f"{name.replace('-', '_')}-*.dist-info")
         for path in sorted(file for folder in info for file in folder.rglob("*") if _is_licence(file)):
             parts = path.read_text(encoding="utf-8", errors="replace").split("\n\n")
             paragraphs = (Block(Kind.paragraph, " ".join(part.split())) for part in parts if part.strip())
-            found.append(Piece(distribution.name, f"The licence of {distribution.name}", tuple(paragraphs)))
+            found.append(Piece(name, f"The licence of {name}", tuple(paragraphs)))
     return found
 
 
