@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from classifiers import evaluate, fasttext
 from classifiers.quality import Logistic, Model, Quality, features
@@ -32,6 +32,10 @@ _MAX_ITERATIONS = 1000
 CLASSES = ("positives", "negatives")
 
 
+class TooFewError(InputError):
+    """Too few distinct examples of a class."""
+
+
 def train(positives: pa.Table, negatives: pa.Table, config: Quality, seed: int) -> tuple[Model, dict[str, Any]]:
     """The model, and its card for `quality.save`.
 
@@ -44,16 +48,14 @@ def train(positives: pa.Table, negatives: pa.Table, config: Quality, seed: int) 
         positives, negatives: tables with the columns id, url, source and text.
 
     Raises:
-        InputError: if a class has fewer than `config.min_examples` distinct texts with words, or all were held out.
+        TooFewError: if a class has fewer than `config.min_examples` distinct texts with words.
+        InputError: if all examples were held out.
     """
     known: set[bytes] = set()
     distinct = [_distinct(table, known) for table in (positives, negatives)]
     for name, table in zip(CLASSES, distinct, strict=True):
         if len(table) < config.min_examples:
-            raise InputError(
-                f"{len(table)} distinct {name}, where quality.min_examples asks for {config.min_examples}; "
-                "add sources, lower it, or set quality to null"
-            )
+            raise TooFewError(f"{len(table)} distinct {name} where quality.min_examples asks for {config.min_examples}")
     number = min(config.max_examples, *map(len, distinct))
     drawn = [table.take(np.argsort(draw.keys(_ids(table), seed, _EXAMPLES))[:number]) for table in distinct]
     held = _held(drawn, config.held, seed)

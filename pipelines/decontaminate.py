@@ -1,5 +1,7 @@
 """Benchmarks to cuts: an index of grams, the places where documents share them, grams too common, the cuts."""
 
+import functools
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,12 +40,19 @@ def index_benchmarks(context: Context, task: io.Task) -> None:
     context.finish("index", task, io.Tally(), path, benchmarks=len(texts), grams=len(table))
 
 
+@functools.lru_cache(maxsize=1)
+def load_index(path: str, state: str) -> decontaminate.Index:
+    """The index, read once by each worker process; `state` tells a file made anew from the one that is known."""
+    return decontaminate.Index(storage.read_table(path))
+
+
 def match_shard(context: Context, task: io.Task) -> None:
     """A shard -> matches/SHARD.parquet: where its documents share a gram with a benchmark, by row of the shard."""
     table = shard.documents(context, task.name, ["text"])
     alive = np.flatnonzero(shard.alive(context, task.name, len(table), "decontaminate"))
-    grams = decontaminate.Index(storage.read_table(context.path("benchmarks", "index.parquet")))
-    found = decontaminate.matches(words.table(table["text"].take(pa.array(alive)).combine_chunks()), grams)
+    path = context.path("benchmarks", "index.parquet")
+    texts = table["text"].take(pa.array(alive)).combine_chunks()
+    found = decontaminate.matches(words.table(texts), load_index(path, storage.state(path)))
     rows = pa.array(alive.astype(np.int32)).take(found["row"].combine_chunks())
     path = context.path("matches", f"{task.name}.parquet")
     storage.write_table(path, found.set_column(0, decontaminate.MATCHES.field("row"), rows))

@@ -1,17 +1,21 @@
 """Archives to shards: a split of an input file becomes documents, signatures, a sample, drops and errors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pyarrow as pa
 
 from curate import ingest, sources, storage
-from curate.document import DOCUMENTS, SAMPLES, SIGNATURES, Dropped, Failed, Page, document_id
+from curate.document import DOCUMENTS, SAMPLES, SIGNATURES, Dropped, Failed, Page, Record, document_id
+from curate.errors import InputError
 from pipelines import guard, io, karma
 from pipelines import inputs as files
 from pipelines.context import Context
+from pipelines.recipe import Source
 
 STAGE = "ingest"
 STEP = "splits"
+MOST_FILES = 1000  # in one task
 
 
 def inputs(context: Context) -> list[str]:
@@ -19,19 +23,36 @@ def inputs(context: Context) -> list[str]:
 
 
 def plan(context: Context) -> list[io.Task]:
-    """A task for each split of each input: byte ranges of archives that can be cut, else whole files."""
-    tasks = []
-    for key, source in context.recipe.sources.texts().items():
-        number = 0
-        for name, path in files.of_source(key, source):
-            form = files.format_of(path, source)
-            splits = sources.splits(form, path, context.recipe.ingest.split_bytes)
-            for start, stop in splits:
-                data = {"source": key, "name": name, "path": path, "format": form, "start": start, "stop": stop}
-                data["bytes"] = storage.size(path) // len(splits)
-                tasks.append(io.Task(f"{key}-{number:05d}", data))
-                number += 1
-    return tasks
+    """Tasks of about `split_bytes` stored bytes of one source: ranges of large archives, small files together."""
+    return [
+        io.Task(f"{key}-{number:05d}", {"source": key, "parts": group, "bytes": sum(part["bytes"] for part in group)})
+        for key, source in context.recipe.sources.texts().items()
+        for number, group in enumerate(groups(parts(context, key, source), context.recipe.ingest.split_bytes))
+    ]
+
+
+def parts(context: Context, key: str, source: Source) -> Iterator[dict[str, Any]]:
+    """The source's files, or ranges of those that can be cut."""
+    for name, path in files.of_source(key, source):
+        form = files.format_of(path, source)
+        splits = sources.splits(form, path, context.recipe.ingest.split_bytes)
+        size = storage.size(path) // len(splits)
+        for start, stop in splits:
+            yield {"name": name, "path": path, "format": form, "start": start, "stop": stop, "bytes": size}
+
+
+def groups(found: Iterable[dict[str, Any]], num_bytes: int) -> Iterator[list[dict[str, Any]]]:
+    """Parts in their order, together until they make `num_bytes`."""
+    group: list[dict[str, Any]] = []
+    size = 0
+    for part in found:
+        group.append(part)
+        size += part["bytes"]
+        if size >= num_bytes or len(group) == MOST_FILES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def ingest_split(context: Context, task: io.Task) -> None:
@@ -44,7 +65,7 @@ class Split:
 
     def __init__(self, context: Context, task: io.Task):
         self.context, self.task = context, task
-        self.source, self.name = task.data["source"], task.data["name"]
+        self.source = task.data["source"]
         self.rules = ingest.Rules.load(
             context.recipe.ingest,
             context.recipe.filters if context.recipe.sources.texts()[self.source].filter else None,
@@ -80,29 +101,39 @@ class Split:
         self.context.finish(STEP, self.task, self.tally, *self.outputs, shards=self.shards, samples=len(sample))
 
     def entries(self) -> Iterator[ingest.Entry]:
-        """The split's pages; what the reader drops or cannot read is booked on the way."""
-        data = self.task.data
-        settings = self.context.recipe.sources.texts()[self.source]
-        for record in sources.open(data["format"], data["path"], data["start"], data["stop"], settings.reader):
-            id_ = document_id(self.source, self.name, record.offset)
-            match record:
-                case Page():
-                    yield ingest.Entry(id_, self.source_of(record.url), self.name, record)
-                case Dropped(offset, reason, url, detail):
-                    self.tally.read[self.source] += 1
-                    self.tally.drop(self.source, reason)
-                    io.add_dropped(self.dropped, self.source, STAGE, self.name, offset, url, reason, detail)
-                case Failed(offset, error):
-                    self.tally.read[self.source] += 1
-                    self.fail(self.source, offset, error)
+        """The pages of all parts; what the reader drops or cannot read is booked on the way."""
+        for part in self.task.data["parts"]:
+            name = part["name"]
+            for record in self.records(part):
+                match record:
+                    case Page(offset):
+                        id_ = document_id(self.source, name, offset)
+                        yield ingest.Entry(id_, self.source_of(record.url), name, record)
+                    case Dropped(offset, reason, url, detail):
+                        self.tally.read[self.source] += 1
+                        self.tally.drop(self.source, reason)
+                        io.add_dropped(self.dropped, self.source, STAGE, name, offset, url, reason, detail)
+                    case Failed(offset, error):
+                        self.tally.read[self.source] += 1
+                        self.fail(self.source, name, offset, error)
+
+    def records(self, part: dict[str, Any]) -> Iterator[Record]:
+        """The part's records. A file that is none of its format is one dead letter; one that is gone stops the task."""
+        reader = self.context.recipe.sources.texts()[self.source].reader
+        try:
+            yield from sources.open(part["format"], part["path"], part["start"], part["stop"], reader)
+        except InputError as error:
+            if not storage.exists(part["path"]):
+                raise
+            yield Failed(part["start"], str(error))
 
     def source_of(self, url: str) -> str:
         """`webtext` for a crawl page that Reddit's users liked (GPT-2, section 2.1), else the split's own source."""
         return "webtext" if self.liked is not None and self.liked.has(url) else self.source
 
-    def fail(self, source: str, offset: int, error: str) -> None:
+    def fail(self, source: str, file: str, offset: int, error: str) -> None:
         self.tally.failed[source] += 1
-        self.errors.add(file=self.name, offset=offset, error=error, stage=STAGE, source=source)
+        self.errors.add(file=file, offset=offset, error=error, stage=STAGE, source=source)
 
     def work(self, block: list[ingest.Entry]) -> None:
         """A block of pages through all steps; a page that breaks them is found and becomes a dead letter."""
@@ -113,7 +144,7 @@ class Split:
         for done in guard.isolate(self.rules.ingest_block, block):
             if isinstance(done, tuple):
                 entry, error = done
-                self.fail(entry.source, entry.page.offset, storage.reason(error))
+                self.fail(entry.source, entry.file, entry.page.offset, storage.reason(error))
             else:
                 self.book(done)
 
@@ -121,7 +152,7 @@ class Split:
         for fate in outcome.fates:
             entry = fate.entry
             if fate.reason is None:
-                self.fail(entry.source, entry.page.offset, fate.detail)
+                self.fail(entry.source, entry.file, entry.page.offset, fate.detail)
                 continue
             self.tally.drop(entry.source, fate.reason)
             io.add_dropped(

@@ -1,5 +1,6 @@
 """What is left of all sources to corpus/: a tokenizer, token counts, the mixture's plan, and each document's copies."""
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -64,7 +65,14 @@ def sample(context: Context) -> Iterator[str]:
 
 
 def load_encoder(context: Context) -> tokens.Encoder:
-    return tokens.load(context.path("tokenizer", "tokenizer.json"), context.recipe.tokenize.end_of_text)
+    """The run's tokenizer, made ready once in each worker process."""
+    path = context.path("tokenizer", "tokenizer.json")
+    return _encoder(path, context.recipe.tokenize.end_of_text, storage.state(path))
+
+
+@functools.lru_cache(maxsize=1)
+def _encoder(path: str, end_of_text: str, state: str) -> tokens.Encoder:
+    return tokens.load(path, end_of_text)
 
 
 def count_shard(context: Context, task: io.Task) -> None:

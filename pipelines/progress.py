@@ -88,17 +88,13 @@ class Progress:
 
 def watch(folder: str, stop: threading.Event, seconds: float) -> Iterator[tuple[int, str]]:
     """(receipts there, records read per second since the start), every so many seconds until told to stop."""
-    counted: dict[str, int] = {}
+    counted = dict.fromkeys(io.finished(folder), 0)  # receipts of an earlier run are no work of this one
     began = time.monotonic()
-    before: int | None = None
     while not stop.wait(seconds):
         for name, receipt in io.read_receipts(folder, without=counted):
             counted[name] = int(receipt["read"])
         read = sum(counted.values())
-        if before is None:
-            before = 0 if len(counted) == 0 else read
-        rate = (read - before) / max(time.monotonic() - began, 1e-9)
-        yield len(counted), f"{rate:,.0f} records/s" if read > before else ""
+        yield len(counted), f"{read / (time.monotonic() - began):,.0f} records/s" if read else ""
 
 
 def clock(seconds: float) -> str:

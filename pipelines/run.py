@@ -113,6 +113,8 @@ class Run:
             for step in stage.steps:
                 fresh |= self._run_step(stage, step, context)
                 steps.append(total(stage, step, context))
+                if reason := steps[-1].pop("off", None):
+                    break
         reach = self.entries[stage.follows]["kept"] if stage.follows else 0
         counts = chain(stage, steps) if reason is None else io.Tally().as_dict() | {"read": reach, "kept": reach}
         if stage.follows and counts["read"] != reach:
@@ -178,13 +180,14 @@ def sound(root: str, folder: str) -> set[str]:
 
 
 def total(stage: Stage, step: Step, context: Context) -> dict[str, Any]:
-    """The step's receipts, summed and checked."""
-    tally = io.Tally()
+    """The step's receipts, summed and checked; `off` where a task found that the stage cannot be had."""
+    tally, off = io.Tally(), None
     for _, receipt in io.read_receipts(context.receipts(step.name)):
         tally.add(receipt)
+        off = receipt["info"].get("off", off)
     counts = tally.as_dict()
     io.check(f"stage {stage.name}, step {step.name}", counts)
-    return counts
+    return {**counts, "off": off} if off else counts
 
 
 def chain(stage: Stage, steps: list[dict[str, Any]]) -> dict[str, Any]:

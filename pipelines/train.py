@@ -43,7 +43,11 @@ def train_model(context: Context, task: io.Task) -> None:
     tally = io.Tally()
     positives = smallest(documents(context, tally, settings.positives), settings.max_examples, context.recipe.seed)
     negatives = smallest(samples(context, tally), settings.max_examples, context.recipe.seed)
-    model, card = train.train(positives, negatives, settings, context.recipe.seed)
+    try:
+        model, card = train.train(positives, negatives, settings, context.recipe.seed)
+    except train.TooFewError as error:  # of distinct ones: `off` could only count
+        context.finish("model", task, io.Tally(), off=f"{error}: no model")
+        return
     quality.save(context.path("model"), model, card)
     for table in (positives, negatives):
         for source in table["source"].to_pylist():
