@@ -52,6 +52,7 @@ _NOTE = re.compile(
     re.IGNORECASE,
 )
 EDGE = 12  # paragraphs at either end of a book among which credits are looked for
+FRONT = 400  # lines; in a longer book, its first half: where the head ends
 HEAD = 60  # lines, and paragraphs, that a head without an end mark may have
 MIN_WIDTH = 0.8  # of the book's own width: what a paragraph's longest line must reach to count as wrapped
 MAX_LOOSE = 0.2  # share of a wrapped paragraph's lines that may end early
@@ -130,8 +131,8 @@ def strip(text: str, config: Books = DEFAULT) -> str:
 
 def _span(lines: list[str]) -> tuple[int, int]:
     """The lines between the markers. The old small print may stand before the book or after it."""
-    half = len(lines) // 2
-    starts = [i for i, line in enumerate(lines[:half]) if _START.match(line)]
+    front = max(FRONT, len(lines) // 2)
+    starts = [i for i, line in enumerate(lines[:front]) if _START.match(line)]
     first = starts[-1] + 1 if starts else 0
     if starts and "***" not in lines[first - 1].strip()[3:]:  # a long title wraps within the marker
         closing = [i for i in range(first, min(first + 3, len(lines))) if lines[i].rstrip().endswith("***")]
@@ -207,8 +208,9 @@ def _is_wrapped(lines: list[str], width: int) -> bool:
 
 
 def _join(lines: list[str]) -> str:
-    """One line; no space after a hyphen or dash at a line's end."""
+    """One line; no space where a line ends in a hyphen or dash, or begins with a dash."""
     text = lines[0].strip()
     for line in lines[1:]:
-        text += line.strip() if text.endswith(("-", "—")) else f" {line.strip()}"
+        line = line.strip()
+        text += line if text.endswith(("-", "—")) or line.startswith(("--", "—")) else f" {line}"
     return text
