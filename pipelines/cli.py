@@ -195,8 +195,8 @@ def _run(job: Job) -> int:
     try:
         manifest = made.run()
     finally:
-        if storage.exists(storage.join(made.root, "manifest.json")):
-            report.write(made.root)  # a run that failed half-way has a story too
+        if made.entries:
+            report.write(made.root)  # a run that failed half-way has a story too; one that was refused writes nothing
     made.progress.say("")
     if not job.args["quiet"]:
         report.show(made.root, made.progress.console)

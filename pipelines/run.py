@@ -15,8 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fsspec.core import url_to_fs
+
 from curate import storage
-from curate.errors import ConservationError, CurateError, StaleError, UsageError
+from curate.errors import ConservationError, CurateError, InputError, StaleError, UsageError
 from pipelines import guard, io
 from pipelines.context import Context
 from pipelines.engine import Engine
@@ -26,6 +28,8 @@ from pipelines.recipe import Recipe, dump
 
 DATA_VERSION = 1  # raised with every change of what a run writes; CHANGELOG, heading "data", says what changed
 MANIFEST = "manifest.json"
+LOCK = ".lock"
+OURS = {LOCK, io.RECEIPTS, "input"}  # one of which every run directory holds; a demo builds its inputs first
 
 
 @dataclass(slots=True)
@@ -74,12 +78,19 @@ class Run:
         if not storage.exists(path):
             return {}
         known = storage.read_json(path)
-        if known.get("version") != DATA_VERSION:
+        version = known.get("version") if isinstance(known, dict) else None
+        if version != DATA_VERSION or "stages" not in known:
             raise StaleError(
-                f"{path} has data version {known.get('version')}, this program writes {DATA_VERSION}: "
+                f"{path} has data version {version}, this program writes {DATA_VERSION}: "
                 "use a new --out, or the version of the program that began it"
             )
-        return dict(known["stages"])
+        # A stage that was begun anew and then stopped is no longer what its entry says.
+        return {name: entry for name, entry in known["stages"].items() if self._mark(name) == entry["fingerprint"]}
+
+    def _mark(self, name: str) -> str | None:
+        """The fingerprint under which the stage's receipts were begun."""
+        path = mark_path(self.root, name)
+        return str(storage.read_json(path)) if storage.exists(path) else None
 
     def _forget_after(self, stage: Stage) -> None:
         """Entries of later stages that were made from something else are no longer true."""
@@ -101,11 +112,10 @@ class Run:
         began = time.monotonic()
         needs = {need: self._print(need) for need in stage.needs}
         print_ = fingerprint(stage, self.recipe, needs, stage.inputs(context))
-        mark = storage.join(self.root, io.RECEIPTS, stage.name, "fingerprint")
-        if not storage.exists(mark) or storage.read_json(mark) != print_:
+        if self._mark(stage.name) != print_:
             for owned in (storage.join(io.RECEIPTS, stage.name), *stage.owns):
                 storage.remove(storage.join(self.root, owned))
-            storage.write_json(mark, print_)
+            storage.write_json(mark_path(self.root, stage.name), print_)
         reason = stage.off(context)
         steps: list[dict[str, Any]] = []
         fresh = False
@@ -119,6 +129,12 @@ class Run:
         counts = chain(stage, steps) if reason is None else io.Tally().as_dict() | {"read": reach, "kept": reach}
         if stage.follows and counts["read"] != reach:
             raise ConservationError(f"stage {stage.name} read {counts['read']} documents, {stage.follows} kept {reach}")
+        if counts["failed"] > self.recipe.max_failed * counts["read"]:
+            raise InputError(
+                f"stage {stage.name}: {counts['failed']} of {counts['read']} records could not be read, a larger share "
+                f"than max_failed {self.recipe.max_failed}. {self.root}/errors names each by file and offset: "
+                "mend the input, or raise max_failed"
+            )
         before = self.entries.get(stage.name, {})
         seconds = time.monotonic() - began if fresh or not before else before.get("seconds", 0.0)
         entry = {**counts, "seconds": round(seconds, 3), "fingerprint": print_, "needs": needs}
@@ -148,6 +164,10 @@ class Run:
         if missing:
             raise CurateError(failure(stage, folder, missing, len(tasks)))
         return True
+
+
+def mark_path(root: str, stage: str) -> str:
+    return storage.join(root, io.RECEIPTS, stage, "fingerprint")
 
 
 def failure(stage: Stage, folder: str, missing: list[str], number: int) -> str:
@@ -232,14 +252,15 @@ def fingerprint(stage: Stage, recipe: Recipe, needs: dict[str, str], inputs: lis
 @contextlib.contextmanager
 def lock(root: str) -> Iterator[None]:
     """One run at a time in a local run directory; a killed run leaves no lock behind."""
+    fs, inner = url_to_fs(root)
+    held = {name.rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(inner, detail=False)} if fs.exists(inner) else set()
+    if held and not held & OURS:
+        raise UsageError(f"--out {root} holds files but no run of ours: name a new or an empty folder")
     if storage.is_remote(root):
         yield
         return
     os.makedirs(root, exist_ok=True)
-    ours = {MANIFEST, "recipe.json", io.RECEIPTS, ".lock", "input"}
-    if (held := set(os.listdir(root))) and not held & ours:
-        raise UsageError(f"--out {root} holds files but no run of ours: name a new or an empty folder")
-    with open(os.path.join(root, ".lock"), "w") as file:
+    with open(os.path.join(root, LOCK), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
