@@ -110,7 +110,7 @@ STAGES: tuple[Stage, ...] = (
             Step("links", karma.plan_links, each("links", karma.read_links)),
             Step("urls", karma.plan_urls, merge_links),
         ),
-        settings=lambda recipe: [recipe.sources.reddit],
+        settings=lambda recipe: [recipe.sources.reddit, recipe.partitions],
         owns=("karma", "dropped/karma-*", "errors/karma-*"),
         inputs=karma.inputs,
         off=karma.off,
