@@ -23,7 +23,7 @@ def inputs(context: Context) -> list[str]:
 
 
 def plan(context: Context) -> list[io.Task]:
-    """Tasks of about `split_bytes` stored bytes of one source: ranges of large archives, small files together."""
+    """Tasks of at most `split_bytes` stored bytes of one source: ranges of large archives, small files together."""
     return [
         io.Task(f"{key}-{number:05d}", {"source": key, "parts": group, "bytes": sum(part["bytes"] for part in group)})
         for key, source in context.recipe.sources.texts().items()
@@ -42,15 +42,15 @@ def parts(context: Context, key: str, source: Source) -> Iterator[dict[str, Any]
 
 
 def groups(found: Iterable[dict[str, Any]], num_bytes: int) -> Iterator[list[dict[str, Any]]]:
-    """Parts in their order, together until they make `num_bytes`."""
+    """Parts in their order, as many together as make at most `num_bytes`."""
     group: list[dict[str, Any]] = []
     size = 0
     for part in found:
-        group.append(part)
-        size += part["bytes"]
-        if size >= num_bytes or len(group) == MOST_FILES:
+        if group and (size + part["bytes"] > num_bytes or len(group) == MOST_FILES):
             yield group
             group, size = [], 0
+        group.append(part)
+        size += part["bytes"]
     if group:
         yield group
 
