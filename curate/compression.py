@@ -13,6 +13,9 @@ from typing import IO, Protocol
 
 import zstandard
 
+from curate import storage
+from curate.errors import InputError
+
 ERRORS = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError, ValueError)
 """What the decompressors raise on damaged input."""
 
@@ -95,6 +98,20 @@ CODECS = (GZIP, ZSTD, BZIP2, XZ)
 def codec_of(head: bytes) -> Codec | None:
     """The codec whose magic the bytes begin with, or None."""
     return next((codec for codec in CODECS if head.startswith(codec.magic)), None)
+
+
+def read(path: str) -> Iterator[bytes]:
+    """The `pieces` of the file.
+
+    Raises:
+        InputError: if the file is missing or unreadable.
+        DamagedError: after all bytes before the damage were yielded.
+    """
+    with storage.open_input(path) as file:
+        try:
+            yield from pieces(file)
+        except OSError as error:
+            raise InputError(f"cannot read {path!r}: {storage.reason(error)}") from error
 
 
 def pieces(file: IO[bytes]) -> Iterator[bytes]:

@@ -12,8 +12,8 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import charset, storage
-from curate.compression import DamagedError, pieces
+from curate import charset, compression, storage
+from curate.compression import DamagedError
 from curate.document import Dropped, Failed, Page, Record
 from curate.errors import InputError
 from curate.reasons import Reason
@@ -134,14 +134,13 @@ def read_text(path: str) -> Iterator[Record]:
 def load(path: str, limit: int = MAX_TEXT) -> bytes | Dropped | Failed:
     """The file's decompressed bytes, if there are at most `limit`, and all of them are sound."""
     data = bytearray()
-    with storage.open_input(path) as file:
-        try:
-            for piece in pieces(file):
-                data += piece
-                if len(data) > limit:
-                    return Dropped(0, Reason.too_large, detail=f"over {limit} bytes")
-        except DamagedError as error:
-            return Failed(0, str(error))
+    try:
+        for piece in compression.read(path):
+            data += piece
+            if len(data) > limit:
+                return Dropped(0, Reason.too_large, detail=f"over {limit} bytes")
+    except DamagedError as error:
+        return Failed(0, str(error))
     return bytes(data)
 
 

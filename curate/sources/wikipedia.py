@@ -12,8 +12,8 @@ from xml.parsers import expat
 
 from mwparserfromhell.parser import ParserError
 
-from curate import storage
-from curate.compression import DamagedError, pieces
+from curate import compression
+from curate.compression import DamagedError
 from curate.document import Dropped, Failed, Page, Record
 from curate.reasons import Reason
 from curate.sources import wikitext
@@ -63,19 +63,18 @@ def read(path: str, config: Wikipedia = DEFAULT) -> Iterator[Record]:
     Raises:
         InputError: if the file is missing or unreadable.
     """
-    with storage.open_input(path) as file:
-        dump = _Dump(config.max_chars)
-        error = ""
-        try:
-            for piece in pieces(file):
-                dump.feed(piece)
-                yield from dump.records(config)
-            dump.feed(b"", final=True)
-        except (DamagedError, expat.ExpatError) as damage:
-            error = f"the dump is damaged, what follows was not read: {damage}"
-        yield from dump.records(config)
-        if error:
-            yield Failed(dump.offset, error)
+    dump = _Dump(config.max_chars)
+    error = ""
+    try:
+        for piece in compression.read(path):
+            dump.feed(piece)
+            yield from dump.records(config)
+        dump.feed(b"", final=True)
+    except (DamagedError, expat.ExpatError) as damage:
+        error = f"the dump is damaged, what follows was not read: {damage}"
+    yield from dump.records(config)
+    if error:
+        yield Failed(dump.offset, error)
 
 
 class _Dump:
@@ -95,7 +94,7 @@ class _Dump:
         self._done: list[_Entry] = []
         self._base = ""
         self._namespaces: dict[int, str] = {}
-        self.offset = 0  # of the page or head that was read last
+        self.offset = 0  # where the page that is being read begins, or the last one ends
 
     def feed(self, data: bytes, final: bool = False) -> None:
         self._parser.Parse(data, final)
@@ -136,6 +135,7 @@ class _Dump:
         if name == "page" and self._entry:
             self._done.append(self._entry)
             self._entry = None
+            self.offset = self._parser.CurrentByteIndex
 
     def _record(self, entry: _Entry, config: Wikipedia) -> Record:
         offset, title, text = entry.offset, entry.values.get("title", ""), entry.values.get("text", "")
