@@ -19,13 +19,20 @@ from pipelines.graph import Stage, Step
 
 LOOK_SECONDS = 0.5
 LINE_SECONDS = 30.0
+LOG_WIDTH = 120
+
+
+def make_console() -> Console:
+    """Standard error, as wide as the terminal; a log is wide enough for a table."""
+    console = Console(stderr=True, highlight=False)
+    return console if console.is_terminal else Console(stderr=True, highlight=False, width=LOG_WIDTH)
 
 
 @dataclass(slots=True)
 class Progress:
     """`quiet` prints errors only."""
 
-    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    console: Console = field(default_factory=make_console)
     quiet: bool = False
 
     def say(self, text: str) -> None:

@@ -169,41 +169,51 @@ def _sources(stages: dict[str, Any]) -> str:
 
 
 def _mixture(root: str) -> str:
+    """What the plan asked for beside what stands in the training shards."""
     path = storage.join(root, "mix.json")
     if not storage.exists(path):
         return ""
     plan = storage.read_json(path)
-    rows = "".join(
-        f"<tr><td>{_e(source)}"
-        + "".join(
-            f"<td class=n>{_number(value)}"
-            for value in (
-                share["available"]["documents"],
-                share["available"]["tokens"],
-                share["weight"],
-                share["tokens"] / plan["tokens"],
-                share["epochs"],
-                share["tokens"],
-            )
+    shards = storage.join(root, "tokens", "manifest.json")
+    used = storage.read_json(shards)["splits"]["train"] if storage.exists(shards) else {"tokens": 0, "sources": {}}
+    rows = []
+    for source, share in plan["sources"].items():
+        there, got = share["available"], used["sources"].get(source, {}).get("tokens", 0)
+        columns = (
+            there["documents"],
+            there["tokens"],
+            share["weight"],
+            share["tokens"] / plan["tokens"],
+            share["epochs"],
+            share["tokens"],
+            got / used["tokens"] if used["tokens"] else None,
+            got / there["tokens"],
+            got,
         )
-        for source, share in plan["sources"].items()
-    )
-    head = "".join(
-        f"<th class=n>{name}"
-        for name in ("documents", "tokens there", "weight asked", "weight", "epochs", "tokens used")
+        rows.append(f"<tr><td>{_e(source)}" + "".join(f"<td class=n>{_number(value)}" for value in columns))
+    head = (
+        "<tr><th><th class=n colspan=2>there is<th class=n>asked<th class=n colspan=3>planned<th class=n colspan=3>written"
+        "<tr><th>source<th class=n>documents<th class=n>tokens<th class=n>weight<th class=n>weight<th class=n>epochs"
+        "<th class=n>tokens<th class=n>weight<th class=n>epochs<th class=n>tokens"
     )
     notes = "".join(f"<p class=soft>{_e(note)}</p>" for note in plan["notes"])
-    return f"<h2>Mixture</h2><div class=wide><table><tr><th>source{head}{rows}</table></div>{notes}"
+    return f"<h2>Mixture</h2><div class=wide><table>{head}{''.join(rows)}</table></div>{notes}"
 
 
 def _model(root: str) -> str:
+    """Its examples, and how it did on those that were held out."""
     path = storage.join(root, "model", "card.json")
     if not storage.exists(path):
         return ""
     card = storage.read_json(path)
-    flat = {key: value for key, value in card.items() if isinstance(value, int | float | str)}
-    rows = "".join(f"<tr><td>{_e(key)}<td class=n>{_number(value)}" for key, value in flat.items())
-    return f"<h2>Quality model</h2><table>{rows}</table>"
+    rows = {"kind": card["kind"], "alpha": card["alpha"]}
+    for name, table in card["examples"].items():
+        rows[name] = ", ".join(f"{source} {number:,}" for source, number in table.items())
+    rows |= {
+        name.replace("_", " "): value for name, value in card["held_out"].items() if isinstance(value, int | float)
+    }
+    lines = "".join(f"<tr><td>{_e(name)}<td>{_number(value)}" for name, value in rows.items())
+    return f"<h2>Quality model</h2><p class=soft>judged on examples held out of its training</p><table>{lines}</table>"
 
 
 def _scores(root: str) -> str:

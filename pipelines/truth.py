@@ -20,6 +20,7 @@ PAGES = frozenset({"crawl", "webtext"})
 # Stages that take good documents too, by design: a draw, a mixture. Neither proves nor disproves what was planted.
 DRAWN = frozenset({Reason.low_quality, Reason.not_needed, Reason.not_drawn})
 EXAMPLES = 3
+EXAMPLE_CHARS = 42
 
 
 class Outcome(StrEnum):
@@ -277,20 +278,35 @@ def _precision(truth: Truth, traces: dict[tuple[str, str], _Trace], unchecked: I
     return [stage for stage in found if stage.stage not in unchecked]
 
 
+def _short(example: str) -> str:
+    """An example that leaves room for the counts: the end of its URL, and what became of it."""
+    address, colon, fate = example.partition(": ")
+    return f"...{address[-24:]}{colon}{fate}"[:EXAMPLE_CHARS]
+
+
 def render(comparison: Comparison) -> RichTable:
     """The comparison as a table for the terminal."""
-    table = RichTable(title="Planted truth and what the run found", title_justify="left", show_footer=True)
+    table = RichTable(
+        title="Planted truth and what the run found",
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        show_footer=True,
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+    )
     total = Counter[str]()
     for row in comparison.rows:
         total.update(planted=row.planted, found=row.found, missed=row.missed, drawn=row.drawn)
-    table.add_column("kind", footer="in all")
-    table.add_column("should be")
+    table.add_column("kind", footer="in all", no_wrap=True)
+    table.add_column("should be", no_wrap=True)
     for name in ("planted", "found", "missed", "drawn"):
-        table.add_column(name, justify="right", footer=str(total[name]))
-    table.add_column("missed, for example", overflow="fold")
+        table.add_column(name, justify="right", footer=str(total[name]), no_wrap=True)
+    table.add_column("missed, for example", no_wrap=True, overflow="ellipsis")
     for row in comparison.rows:
         counts = map(str, (row.planted, row.found, row.missed, row.drawn))
-        table.add_row(row.kind, row.outcome, *counts, "\n".join(row.examples))
+        table.add_row(row.kind, row.outcome, *counts, *map(_short, row.examples[:1]))
     for stage in comparison.precision:
         share = f"{stage.planted / stage.taken:.1%}" if stage.taken else "nothing taken"
         table.add_row(
@@ -300,7 +316,7 @@ def render(comparison: Comparison) -> RichTable:
             str(stage.taken),
             "",
             "",
-            "\n".join(stage.examples),
+            *map(_short, stage.examples[:1]),
         )
     table.caption = "drawn: taken by the quality draw or the mixture before it could be told"
     if comparison.unchecked:

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from pretrain.evaluate import Score
 from pretrain.train import Step
 
-_PLAIN_SECONDS = 5.0
+_PLAIN_SECONDS = 15.0
 
 
 class Display:

@@ -12,7 +12,7 @@ from curate.errors import CurateError, UsageError
 from pipelines import demo, recipe, report, truth
 from pipelines.progress import Progress
 
-TOKENS = 1_500_000  # about half a minute of training on two cores
+TOKENS = 400_000  # under a minute of training on two cores
 PROMPTS = ("", "The function returns", "Python is")
 
 
