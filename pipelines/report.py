@@ -192,7 +192,8 @@ def _mixture(root: str) -> str:
         )
         rows.append(f"<tr><td>{_e(source)}" + "".join(f"<td class=n>{_number(value)}" for value in columns))
     head = (
-        "<tr><th><th class=n colspan=2>there is<th class=n>asked<th class=n colspan=3>planned<th class=n colspan=3>written"
+        "<tr><th><th class=n colspan=2>there is<th class=n>asked"
+        "<th class=n colspan=3>planned<th class=n colspan=3>written"
         "<tr><th>source<th class=n>documents<th class=n>tokens<th class=n>weight<th class=n>weight<th class=n>epochs"
         "<th class=n>tokens<th class=n>weight<th class=n>epochs<th class=n>tokens"
     )
@@ -209,9 +210,8 @@ def _model(root: str) -> str:
     rows = {"kind": card["kind"], "alpha": card["alpha"]}
     for name, table in card["examples"].items():
         rows[name] = ", ".join(f"{source} {number:,}" for source, number in table.items())
-    rows |= {
-        name.replace("_", " "): value for name, value in card["held_out"].items() if isinstance(value, int | float)
-    }
+    judged = {name: value for name, value in card["held_out"].items() if isinstance(value, int | float)}
+    rows |= {f"held out: {name.replace('_', ' ')}": value for name, value in judged.items()}
     lines = "".join(f"<tr><td>{_e(name)}<td>{_number(value)}" for name, value in rows.items())
     return f"<h2>Quality model</h2><p class=soft>judged on examples held out of its training</p><table>{lines}</table>"
 
