@@ -118,6 +118,7 @@ def _replace(body: bytes, name: str) -> Decoded:
 
 
 def _damage(decoded: Decoded) -> float:
-    """The replaced share of the characters beyond ASCII."""
+    """The replaced share of the characters beyond ASCII; all of it where none came out, since that proves nothing: a
+    single Latin-1 letter at the end of a page passes for a cut-off character of UTF-8."""
     beyond = len(decoded.text) - len(decoded.text.encode("ascii", "ignore"))
-    return decoded.replaced / max(1, beyond)
+    return decoded.replaced / beyond if beyond else 1.0

@@ -175,7 +175,9 @@ def _mixture(root: str) -> str:
         return ""
     plan = storage.read_json(path)
     shards = storage.join(root, "tokens", "manifest.json")
-    used = storage.read_json(shards)["splits"]["train"] if storage.exists(shards) else {"tokens": 0, "sources": {}}
+    used: dict[str, Any] = (
+        storage.read_json(shards)["splits"]["train"] if storage.exists(shards) else {"tokens": 0, "sources": {}}
+    )
     rows = []
     for source, share in plan["sources"].items():
         there, got = share["available"], used["sources"].get(source, {}).get("tokens", 0)

@@ -84,3 +84,8 @@ def test_legacy_charset_pages(data_dir: Path) -> None:
             same += decode(body).text.lstrip("\ufeff") == body.decode(name, "replace").lstrip("\ufeff")
     assert total > 300
     assert same / total >= 0.94
+
+
+def test_a_single_letter_at_the_end_is_not_taken_for_a_cut_one() -> None:
+    assert decode(b"caf\xe9", "text/plain; charset=iso-8859-1", markup=False).text == "café"
+    assert decode(b"caf\xe9").text == "café"
