@@ -17,13 +17,13 @@ from curate import draw, extract, language, pii, url, words
 from curate.dedup import exact, minhash
 from curate.document import DOCUMENTS, SAMPLES, SIGNATURES, Page
 from curate.extract import Extraction
-from curate.filters import Judgement, c4, fineweb, gopher
+from curate.filters import Judgement, Rule, c4, fineweb, gopher
 from curate.filters.c4 import C4
 from curate.filters.fineweb import FineWeb
 from curate.filters.gopher import Gopher
 from curate.language import Language
 from curate.pii import Redaction
-from curate.reasons import BY_CODE, KEPT, Reason
+from curate.reasons import BY_CODE, CODES, KEPT, Reason
 from curate.url import BlockList
 
 Mask = npt.NDArray[np.bool_]
@@ -222,22 +222,24 @@ class Rules:
     def _filter(self, block: Block, filters: Filters, table: words.WordTable) -> words.WordTable:
         """Each paper's rules on the word table of those that are left; the table of those that stay."""
 
-        def judge(verdict: Judgement) -> None:
+        def judge(verdict: Judgement, rules: Sequence[Rule], config: object) -> None:
             nonlocal table
-            keep = block.judged(verdict.reason, [f"{value:.4g}" for value in verdict.value])
+            limits = {CODES[rule.reason]: f"{rule.limit} is {getattr(config, rule.limit)}" for rule in rules}
+            told = zip(verdict.reason.tolist(), verdict.value, strict=True)
+            keep = block.judged(verdict.reason, [f"{value:.4g}, {limits.get(code)}" for code, value in told])
             if not keep.all():
                 table = words.table(block.columns["text"])
 
         if filters.gopher is not None:
-            judge(gopher.judge(table, filters.gopher))
+            judge(gopher.judge(table, filters.gopher), gopher.RULES, filters.gopher)
         if filters.c4 is not None:
             keep, _ = c4.edit(table, filters.c4)
             if not keep.all():
                 block.counts["cut_lines"] += int((~keep).sum())
                 table, block.columns["text"] = words.keep_lines(table, keep)
-            judge(c4.judge(table, filters.c4))
+            judge(c4.judge(table, filters.c4), c4.RULES, filters.c4)
         if filters.fineweb is not None:
-            judge(fineweb.judge(table, filters.fineweb))
+            judge(fineweb.judge(table, filters.fineweb), fineweb.RULES, filters.fineweb)
         return table
 
     def _documents(self, block: Block, table: words.WordTable) -> pa.RecordBatch:

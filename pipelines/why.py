@@ -9,6 +9,7 @@ from fsspec.core import url_to_fs
 
 from curate import storage
 from curate.errors import UsageError
+from curate.reasons import Reason
 from pipelines.io import RECEIPTS
 
 COLUMNS = {
@@ -29,6 +30,7 @@ def why(root: str, what: str) -> dict[str, Any]:
     tables = {kind: rows(root, kind, columns, what) for kind, columns in COLUMNS.items()}
     ids = sorted({row["id"] for found in tables.values() for row in found})
     documents = [_story(root, id_, tables) for id_ in ids]
+    documents.sort(key=lambda document: Reason.not_a_page in document["events"][0]["event"])  # pages first
     return {"what": what, "found": bool(documents), "documents": documents}
 
 
