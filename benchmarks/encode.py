@@ -1,85 +1,47 @@
 """Encodes the same texts with curate.tokens and with tokenizers' encode_batch_fast, and compares speed and ids.
 
-    python benchmarks/encode.py [--data DIR] [--megabytes N]
+    python benchmarks/encode.py [PATH ...]
 
-Texts are paragraphs-long pieces of every .txt file under DIR (default: the standard library's own source files, so it
-runs on a bare machine). The tokenizer is trained on part of them, with GPT-2's vocabulary size as the upper bound.
-Both sides run on one thread, and again on all cores; the ratio is of single threads.
+The tokenizer is trained on part of the texts, with GPT-2's vocabulary size as the upper bound. Both sides run on one
+thread. Ours remembers words that it has met: `cold` is a new encoder's first batch, which the ratio is of, `warm` a
+later one.
 """
 
-import argparse
 import os
-import sysconfig
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import tokenizers
+from _clock import arguments, least, one_core, report
+from _texts import load, megabytes
 
 from curate import tokens
 
-PIECE = 8_000  # characters, about a web page
-
-
-def read(folder: Path | None, limit: int) -> list[str]:
-    """Pieces of the files, in the order of their paths, up to `limit` bytes."""
-    paths = sorted(folder.rglob("*.txt") if folder else Path(sysconfig.get_path("stdlib")).rglob("*.py"))
-    pieces: list[str] = []
-    size = 0
-    for path in paths:
-        text = path.read_text("utf-8", "replace")
-        pieces += [text[i : i + PIECE] for i in range(0, len(text), PIECE)]
-        size += len(text.encode())
-        if size > limit:
-            break
-    return pieces
-
-
-def best(call: Callable[[], object], rounds: int = 3) -> float:
-    """The least of three times in seconds."""
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+ROUNDS = 3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--megabytes", type=int, default=20)
-    args = parser.parse_args()
-    texts = read(args.data, args.megabytes * 1_000_000)
-    megabytes = sum(len(text.encode()) for text in texts) / 1e6
-    config = tokens.Tokenization(sample_bytes=5_000_000)
-    peer = tokens.train(texts, config)
-    encoder = tokens.Encoder(peer.to_str().encode())
-    array = pa.array(texts)
-    print(f"{len(texts)} texts, {megabytes:.1f} MB, vocabulary {encoder.vocab_size}, engine {encoder.engine}")
+    args = arguments(__doc__)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    texts = load(args.paths, args.quick)
+    core = one_core()
+    array, size = pa.array(texts), megabytes(texts)
+    serialised = tokens.train(texts, tokens.Tokenization(sample_bytes=5_000_000)).to_str()
+    encoder = tokens.Encoder(serialised.encode())
+    print(f"{len(texts)} texts, {size:.1f} MB, vocabulary {encoder.vocab_size}, engine {encoder.engine}; {core}")
 
-    peer = tokenizers.Tokenizer.from_str(peer.to_str())
-    peer.encode_special_tokens = True
-    ratio = 0.0
-    for label, parallel in (("all cores", True), ("one thread", False)):
-        # tokenizers reads this each time it starts a batch.
-        os.environ["TOKENIZERS_PARALLELISM"] = str(parallel).lower()
-        fresh = tokens.Encoder(encoder.serialised)
-        cold = best(lambda e=fresh, p=parallel: e.encode(array, parallel=p), rounds=1)
-        warm = best(lambda e=fresh, p=parallel: e.encode(array, parallel=p))
-        theirs = best(lambda: peer.encode_batch_fast(texts, add_special_tokens=False))
-        print(
-            f"{label}: curate {megabytes / cold:.0f} MB/s cold, {megabytes / warm:.0f} MB/s warm; "
-            f"tokenizers {megabytes / theirs:.1f} MB/s"
-        )
-        ratio = theirs / cold
+    fresh = iter([tokens.Encoder(encoder.serialised) for _ in range(ROUNDS)])
+    cold = least(lambda: next(fresh).encode(array), ROUNDS)
+    encoder.encode(array)
+    warm = least(lambda: encoder.encode(array), ROUNDS)
+    peer = tokenizers.Tokenizer.from_str(serialised)
+    peer.encode_special_tokens = True  # text that spells a special token out stays text
+    theirs = least(lambda: peer.encode_batch_fast(texts, add_special_tokens=False), ROUNDS)
     expected = [i for each in peer.encode_batch_fast(texts, add_special_tokens=False) for i in each.ids]
     if not np.array_equal(encoder.encode(array)[0], expected):
         raise SystemExit("the ids differ")
-    print("the same ids; the ratio is of one thread, cold")
-    print(f"tokenize ratio {ratio:.1f}")
+    print(f"curate {size / cold:.0f} MB/s cold, {size / warm:.0f} warm; tokenizers {size / theirs:.1f} MB/s; same ids")
+    report("encode", theirs / cold)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,20 @@
 """The word table's speed on one core, against the same words cut and hashed in plain Python.
 
-    python benchmarks/words.py [FILE OR FOLDER ...]
+    python benchmarks/words.py [PATH ...]
 
 Python's side is the definition without its lines and spans: str.split, str.lower, letters and digits kept, blake2b.
 """
 
 import hashlib
 import re
-import sys
-import time
 
 import pyarrow as pa
-from _texts import load
+from _clock import arguments, least, one_core, report
+from _texts import load, megabytes
 
 from curate import words
 
 NOT_WORD = re.compile(r"[\W_]+")
-ROUNDS = 5
 
 
 def plain(texts: list[str]) -> int:
@@ -32,23 +30,16 @@ def plain(texts: list[str]) -> int:
 
 
 def main() -> None:
-    texts = load(sys.argv[1:])
-    array = pa.array(texts)
-    megabytes = sum(len(text.encode()) for text in texts) / 1e6
-    start = time.perf_counter()
-    words.table(array.slice(0, 1))
-    first = time.perf_counter() - start
-    ours, theirs = [], []
-    for _ in range(ROUNDS):
-        start = time.process_time()
-        table = words.table(array)
-        ours.append(megabytes / (time.process_time() - start))
-        start = time.process_time()
-        count = plain(texts)
-        theirs.append(megabytes / (time.process_time() - start))
-    print(f"{len(texts)} texts, {megabytes:.1f} MB, {table.num_words} words (plain Python: {count}), one core")
-    print(f"first call {first:.2f} s; word table {max(ours):.0f} MB/s; split and hash in Python {max(theirs):.1f} MB/s")
-    print(f"words ratio {max(ours) / max(theirs):.1f}")
+    args = arguments(__doc__)
+    texts = load(args.paths, args.quick)
+    core = one_core()
+    array, size = pa.array(texts), megabytes(texts)
+    first = least(lambda: words.table(array[:1]), rounds=1)
+    ours, theirs = least(lambda: words.table(array)), least(lambda: plain(texts), rounds=3)
+    print(f"{len(texts)} texts, {size:.1f} MB; {core}")
+    print(f"words: {words.table(array).num_words}; in plain Python {plain(texts)}")
+    print(f"word table {size / ours:.0f} MB/s (first call {first:.2f} s); plain Python {size / theirs:.1f} MB/s")
+    report("words", theirs / ours)
 
 
 if __name__ == "__main__":
