@@ -136,10 +136,10 @@ def atomic(path: str) -> Iterator[IO[bytes]]:
             os.unlink(temporary)
 
 
-def write_json(path: str, value: Any) -> None:
-    """Indented JSON, keys in the order given, written atomically."""
+def write_json(path: str, value: Any, *, sort_keys: bool = True) -> None:
+    """Indented JSON, written atomically; with sorted keys, so that equal values are equal bytes."""
     with atomic(path) as file:
-        file.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+        file.write((json.dumps(value, indent=1, sort_keys=sort_keys, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path: str) -> Any:
@@ -156,9 +156,12 @@ def read_json(path: str) -> Any:
 
 
 def write_table(path: str, table: pa.Table) -> None:
-    """One Parquet file, zstd, written atomically; the same table gives the same bytes."""
+    """One Parquet file, zstd, written atomically; the same table gives the same bytes.
+
+    Pages carry checksums: Parquet's zstd frames have none, and a flipped bit would pass for text.
+    """
     with atomic(path) as file:
-        pq.write_table(table, file, compression="zstd", row_group_size=8192)
+        pq.write_table(table, file, compression="zstd", row_group_size=8192, write_page_checksum=True)
 
 
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
@@ -169,7 +172,7 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
     """
     with open_input(path) as file:
         try:
-            return pq.read_table(file, columns=columns)
+            return pq.read_table(file, columns=columns, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path} is not a readable Parquet file: {error}") from error
 

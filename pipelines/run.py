@@ -70,7 +70,7 @@ class Run:
             "stages": {stage.name: self.entries[stage.name] for stage in STAGES if stage.name in self.entries},
         }
         if write:
-            storage.write_json(storage.join(self.root, MANIFEST), value)
+            storage.write_json(storage.join(self.root, MANIFEST), value, sort_keys=False)  # in the order of stages
         return value
 
     def _known(self) -> dict[str, dict[str, Any]]:
@@ -113,6 +113,9 @@ class Run:
         needs = {need: self._print(need) for need in stage.needs}
         print_ = fingerprint(stage, self.recipe, needs, stage.inputs(context))
         if self._mark(stage.name) != print_:
+            if self.entries.pop(stage.name, None):
+                self._forget_after(stage)
+                self.manifest(write=True)
             for owned in (storage.join(io.RECEIPTS, stage.name), *stage.owns):
                 storage.remove(storage.join(self.root, owned))
             storage.write_json(mark_path(self.root, stage.name), print_)

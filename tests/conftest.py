@@ -39,3 +39,8 @@ def data_dir(request: pytest.FixtureRequest) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run(["bash", str(SHARED / "unpack.sh"), str(CACHE), *sets], check=True)
     return CACHE
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their length: compressed ones hold the time, and every worker must see the same names."""
+    return f"{argname}{len(val)}" if isinstance(val, bytes) else None
