@@ -14,6 +14,7 @@ This module writes and reads; it neither tokenizes nor decides which document go
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -136,7 +137,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """An opened tokens/ folder. `digest` is the sha256 of its manifest, which names every file's."""
+    """An opened tokens/ folder. `digest` names its tokens, on which order and resume of a training hang (`digest_of`)."""
 
     folder: str
     manifest: Manifest
@@ -291,7 +292,21 @@ def open_tokens(folder: str, *, verify: bool = False) -> Tokens:
             sizes = {"bin": shard.tokens * itemsize, "idx": _HEADER_BYTES + 8 + 20 * shard.documents}
             for kind, digest in asdict(shard.sha256).items():
                 _check_file(f"{stem}.{kind}", sizes.get(kind), digest if verify else None)
-    return Tokens(folder, manifest, hashlib.sha256(raw).hexdigest())
+    return Tokens(folder, manifest, digest_of(manifest))
+
+
+def digest_of(manifest: Manifest) -> str:
+    """sha256 of the tokens and where documents end, in hex: dtype, vocabulary and the digest of each .bin and .idx.
+
+    Not of the tables and the tokenizer beside them, whose bytes depend on the version of the library that wrote them.
+    """
+    shards = [
+        (split, shard.name, shard.sha256.bin, shard.sha256.idx)
+        for split, entry in sorted(manifest.splits.items())
+        for shard in entry.shards
+    ]
+    value = [manifest.version, manifest.dtype, manifest.end_of_text, manifest.vocab_size, shards]
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def _open_shard(folder: str, entry: ShardEntry, manifest: Manifest) -> Shard:

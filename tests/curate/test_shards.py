@@ -1,6 +1,7 @@
 import hashlib
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -236,3 +237,18 @@ def test_unknown_split_and_remote_folder(tmp_path):
         shards.open_tokens(str(tmp_path)).split("test")
     with pytest.raises(InputError, match="copy the folder to a local disk"):
         shards.open_tokens("s3://bucket/tokens")
+
+
+def test_the_digest_names_the_tokens_and_not_what_lies_beside_them(tmp_path: Path) -> None:
+    write(tmp_path)
+    manifest = shards.open_tokens(str(tmp_path)).manifest
+    entry = manifest.splits["train"].shards[0]
+
+    def with_digests(**changes: str) -> str:
+        shard = replace(entry, sha256=replace(entry.sha256, **changes))
+        split = replace(manifest.splits["train"], shards=[shard])
+        return shards.digest_of(replace(manifest, splits={"train": split}))
+
+    assert with_digests(parquet="0" * 64) == with_digests()
+    assert shards.digest_of(replace(manifest, tokenizer="0" * 64)) == shards.digest_of(manifest)
+    assert with_digests(bin="0" * 64) != with_digests()
