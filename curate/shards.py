@@ -137,7 +137,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """An opened tokens/ folder. `digest` names its tokens, on which order and resume of a training hang (`digest_of`)."""
+    """An opened tokens/ folder. `digest` names its tokens, and training hangs its order on it (`digest_of`)."""
 
     folder: str
     manifest: Manifest
