@@ -70,14 +70,29 @@ def exists(path: str) -> bool:
 
 
 def size(path: str) -> int:
+    """The file's bytes as stored.
+
+    Raises:
+        InputError: if it is missing or cannot be asked for.
+    """
     fs, inner = _store(path)
-    return int(fs.size(inner) or 0)
+    try:
+        return int(fs.size(inner) or 0)
+    except OSError as error:
+        raise InputError(f"cannot read {path!r}: {reason(error)}") from error
 
 
 def state(path: str) -> str:
-    """A hash of the file's properties (size, time, inode or ETag) that changes when the file does."""
+    """A hash of the file's properties (size, time, inode or ETag) that changes when the file does.
+
+    Raises:
+        InputError: if it is missing or cannot be asked for.
+    """
     fs, inner = _store(path)
-    return str(fs.ukey(inner))
+    try:
+        return str(fs.ukey(inner))
+    except OSError as error:
+        raise InputError(f"cannot read {path!r}: {reason(error)}") from error
 
 
 def glob(pattern: str) -> list[str]:
