@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from fsspec.core import url_to_fs
 
-from curate import storage
+from curate import storage, url
 from curate.errors import UsageError
 from curate.reasons import Reason
 from pipelines.io import RECEIPTS
@@ -23,8 +22,10 @@ def why(root: str, what: str) -> dict[str, Any]:
     """`found`, and for each document of that id or URL its events in order: (stage, what happened, detail).
 
     Raises:
-        UsageError: if there is no run in `root`.
+        UsageError: if there is no run in `root`, or nothing is asked for.
     """
+    if not what:
+        raise UsageError("give the id or the URL of a document")
     if not storage.exists(storage.join(root, RECEIPTS)):
         raise UsageError(f"{root} holds no run: name the directory that was given as --out")
     tables = {kind: rows(root, kind, columns, what) for kind, columns in COLUMNS.items()}
@@ -35,13 +36,13 @@ def why(root: str, what: str) -> dict[str, Any]:
 
 
 def rows(root: str, kind: str, columns: list[str], what: str) -> list[dict[str, Any]]:
-    """The rows of a folder's Parquet files whose id or URL is `what`."""
+    """The rows of a folder's Parquet files whose id or URL is `what`; links are kept by their normalised URL."""
     fs, inner = url_to_fs(storage.join(root, kind))
     if not fs.exists(inner):
         return []
     data = ds.dataset(inner, filesystem=fs, format="parquet")
-    field = pc.field("id") if is_id(what) else pc.field("url")
-    return data.to_table(columns=columns, filter=field == pa.scalar(what)).to_pylist()  # type: ignore[no-any-return]
+    found = pc.field("id") == what if is_id(what) else pc.field("url").isin([what, url.normalise(what) or what])
+    return data.to_table(columns=columns, filter=found).to_pylist()  # type: ignore[no-any-return]
 
 
 def is_id(what: str) -> bool:
