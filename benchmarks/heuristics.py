@@ -31,7 +31,7 @@ from curate.filters import Judgement, c4, fineweb, first_failing, gopher
 NAMES = ("gopher quality", "gopher repetition", "c4", "fineweb")
 QUALITY = 10  # the first rules of gopher.RULES
 BATCH = 4096
-MOST = 1500  # texts, spread evenly over those there are: datatrove takes some 10 ms for each
+MOST = 1000  # texts, spread evenly over those there are: datatrove takes some 10 ms for each
 Table = words.WordTable
 
 

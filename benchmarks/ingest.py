@@ -7,17 +7,19 @@ read, block list, text, language, redaction, Gopher, C4 and FineWeb rules, signa
 Trafilatura behind the cascade, and with `blocks`. datatrove, in the order of FineWeb's script: Trafilatura
 (favour_precision) in its sandbox, language, Gopher repetition and quality, C4, FineWeb; nothing redacted or signed.
 
-Three departures make datatrove run on a bare machine, none to its cost. URL filters are left out on both sides (ours
-has an empty list). Its language filter asks for a fork of fastText and downloads a model: it gets the model that ours
-reads, through the binding beneath. And where cchardet and magic (a system library) are missing, which its WarcReader
-uses to guess charsets and types, the records are read by warcio as WarcReader does, without the guesses. It also asks
-for a Trafilatura below 1.12; both sides run the installed one.
+Departures that make datatrove run on a bare machine: URL filters are left out on both sides (ours has an empty list).
+Its language filter asks for a fork of fastText and downloads a model: it gets the model that ours reads, through the
+binding beneath. Where cchardet and magic (a system library) are missing, by which its WarcReader guesses charsets and
+types, a loop over warcio reads instead. It asks for a Trafilatura below 1.12: both sides run the installed one.
+Archives at whose damage its reader stops are left out.
 """
 
+import collections
 import importlib.metadata
 import importlib.util
 import itertools
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ from datatrove.pipeline.filters import (
 )
 from datatrove.pipeline.readers import WarcReader
 from loguru import logger
+from resiliparse.parse.encoding import detect_encoding
 from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
 
@@ -74,13 +77,11 @@ class Languages(LanguageFilter):
 
 
 def is_readable(path: Path) -> bool:
-    """Whether warcio, on which datatrove stands, comes through the archive: a damaged record stops it."""
-    with path.open("rb") as file:
-        try:
-            for record in ArchiveIterator(file):
-                record.content_stream().read()
-        except ArchiveLoadFailed:
-            return False
+    """Whether datatrove's way of reading comes through the archive: the first damage stops it."""
+    try:
+        collections.deque(read(path), maxlen=0)
+    except (ArchiveLoadFailed, EOFError, OSError, zlib.error):
+        return False
     return True
 
 
@@ -92,7 +93,7 @@ def read(path: Path) -> Iterable[Document]:
 
 
 def read_plainly(path: Path) -> Iterator[Document]:
-    """As WarcReader, the type by the server's header and no charset but UTF-8."""
+    """As WarcReader, but for the type, which the server's header tells, and the guess at a charset, Resiliparse's."""
     with path.open("rb") as file:
         for record in ArchiveIterator(file):
             if record.rec_type != "response" or not record.http_headers:
@@ -100,10 +101,11 @@ def read_plainly(path: Path) -> Iterator[Document]:
             served = record.http_headers.get_header("Content-Type") or ""
             if served.partition(";")[0].strip().lower() not in MARKUP:
                 continue
+            body = record.content_stream().read()
             try:
-                text = record.content_stream().read().decode()
+                text = body.decode()
             except UnicodeDecodeError:
-                continue
+                text = body.decode(detect_encoding(body), "replace")
             url = record.rec_headers.get_header("WARC-Target-URI")
             yield Document(text=text, id=record.rec_headers.get_header("WARC-Record-ID"), metadata={"url": url})
 
@@ -155,10 +157,10 @@ def timed(work: Callable[..., Any], paths: list[Path], most: int | None, *more: 
 def compare(paths: list[Path], most: int | None, core: str) -> None:
     good = [path for path in paths if is_readable(path)]
     if not good:
-        raise SystemExit("warcio, and so datatrove, can read none of the archives to its end")
+        raise SystemExit("datatrove can read none of the archives to its end")
     size = sum(path.stat().st_size for path in good) / 1e6
-    print(f"{len(good)} archives, {size:.1f} MB, without {len(paths) - len(good)} at whose damage warcio stops; {core}")
-    reader = "WarcReader" if HAS_READER else "warcio, without WarcReader's guesses"
+    print(f"{len(good)} archives, {size:.1f} MB, {len(paths) - len(good)} left out for damage; {core}")
+    reader = "WarcReader" if HAS_READER else "a loop over warcio"
     print(f"both sides with Trafilatura {importlib.metadata.version('trafilatura')}; datatrove reads by {reader}")
     theirs, peer = timed(ingest_by_datatrove, good, most)
     ratios = {}
