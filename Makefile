@@ -26,13 +26,13 @@ demo: .venv/.ready          ## the whole way, from archives to a trained GPT, on
 	$(BIN)/curate demo --out $(OUT)
 
 test: .venv/.ready          ## the default tests (under 10 minutes on two cores)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto -rs
 
 test-slow: .venv/.ready     ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
 cluster-test: .venv/.ready  ## the demo on a real Spark cluster of two workers; skips where Java or Maven is missing
-	$(BIN)/pytest -m cluster tests/cluster
+	$(BIN)/pytest -rs -m cluster tests/cluster
 
 lint: .venv/.ready          ## ruff and mypy
 	$(BIN)/ruff check .

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from rich.markup import escape
+
 from curate import storage
 from curate.errors import CurateError, UsageError
 from pipelines import demo, recipe, report, truth
 from pipelines.progress import Progress
 
-TOKENS = 400_000  # under a minute of training on two cores
+TOKENS = 300_000  # under a minute of training on one core
 PROMPTS = ("", "The function returns", "Python is")
 
 
@@ -62,27 +64,15 @@ def paths(folder: str) -> dict[str, str]:
 def train(root: str, progress: Progress) -> None:
     """`pretrain train` on the shards, then a few samples; the trainer is a program of its own, since it needs torch."""
     model = os.path.join(root, "gpt")
+    # One thread: with more, each waits for the others at every step, and a busy machine makes that the whole time.
     tool = [sys.executable, "-m", "pretrain.cli"]
+    data = ["--data", os.path.join(root, "tokens"), "--preset", "tiny", "--tokens", str(TOKENS)]
     progress.say("")
-    call(
-        [
-            *tool,
-            "train",
-            "--data",
-            os.path.join(root, "tokens"),
-            "--preset",
-            "tiny",
-            "--out",
-            model,
-            "--tokens",
-            str(TOKENS),
-        ]
-    )
+    call([*tool, "train", "--out", model, "--threads", "1", *data])
     for seed, prompt in enumerate(PROMPTS):
-        text = call(
-            [*tool, "sample", "--model", model, "--prompt", prompt, "--tokens", "80", "--seed", str(seed)], read=True
-        )
-        progress.say(f"[dim]sample {seed + 1}:[/] {text.strip()!r}")
+        asked = ["--model", model, "--prompt", prompt, "--tokens", "80", "--seed", str(seed), "--threads", "1"]
+        text = call([*tool, "sample", *asked], read=True)
+        progress.say(f"[dim]sample {seed + 1}:[/] {escape(repr(text.strip()))}")
 
 
 def call(command: list[str], read: bool = False) -> str:
