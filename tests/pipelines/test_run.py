@@ -382,6 +382,8 @@ def test_killed_again_and_again(finished: Any, tmp_path: Path) -> None:
         process = drive(finished.corpus, root, 1)
         time.sleep(3 + draw.key("test", "moment", attempt) % 5000 / 1000)
         if process.poll() is not None:
+            _, err = process.communicate()
+            assert process.returncode == 0, err.decode()
             break
         kill(process, group=True)
         now = receipts(root)
