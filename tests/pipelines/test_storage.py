@@ -93,12 +93,19 @@ class Files(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """A client that hangs up before its answer is through is no error of ours."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
 @pytest.fixture
 def server(corpus: Any) -> Iterator[tuple[str, list[str]]]:
     """Its address, and what it was asked for."""
     seen: list[str] = []
     handler: Handler = type("CorpusFiles", (Files,), {"folder": corpus.folder, "seen": seen})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as made:
+    with Server(("127.0.0.1", 0), handler) as made:
         thread = threading.Thread(target=made.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{made.server_port}", seen
