@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo
 
-.PHONY: help setup demo test test-slow cluster-test lint format bench clean
+.PHONY: help setup demo test test-slow cluster-test lint format golden bench clean
 
 help:                       ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ lint: .venv/.ready          ## ruff and mypy
 format: .venv/.ready        ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+golden: .venv/.ready        ## rewrite the golden graph after an intended change
+	CURATE_GOLDEN=write $(BIN)/pytest tests/pipelines/test_graph.py
 
 bench: .venv/.bench         ## every benchmark beside its peer; each ends with `NAME ratio VALUE`
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -207,6 +207,18 @@ def apply(texts: pa.Array, cuts: pa.Table) -> pa.Array:
     return pc.replace_with_mask(texts, pa.array(mask), pa.array(changed, texts.type))
 
 
+def is_benchmark(path: str) -> bool:
+    """Whether `read_benchmark` knows the path's ending."""
+    return _bare(path).endswith((".jsonl", ".json", ".txt", ".parquet"))
+
+
+def _bare(path: str) -> str:
+    name = path.lower()
+    for ending in (".gz", ".zst", ".bz2", ".xz"):
+        name = name.removesuffix(ending)
+    return name
+
+
 def read_benchmark(path: str, fields: Sequence[str] = ()) -> list[str]:
     """The texts of a benchmark file by its ending: .jsonl, .json, .txt (each also .gz, .zst, .bz2, .xz) or .parquet.
 
@@ -216,9 +228,7 @@ def read_benchmark(path: str, fields: Sequence[str] = ()) -> list[str]:
     Raises:
         InputError: if it is missing, damaged, of another kind, or without any text.
     """
-    name = path.lower()
-    for ending in (".gz", ".zst", ".bz2", ".xz"):
-        name = name.removesuffix(ending)
+    name = _bare(path)
     if name.endswith(".parquet"):
         texts = list(_strings(storage.read_table(path).to_pylist(), fields))
     elif name.endswith((".jsonl", ".json")):

@@ -20,7 +20,10 @@ plan_cuts = shard.tasks
 
 
 def inputs(context: Context) -> list[str]:
-    return [path for _, path in files.expand("decontaminate", context.recipe.decontaminate.paths)]
+    return [
+        path
+        for _, path in files.expand("decontaminate", context.recipe.decontaminate.paths, decontaminate.is_benchmark)
+    ]
 
 
 def off(context: Context) -> str | None:
@@ -32,7 +35,7 @@ def off(context: Context) -> str | None:
 def index_benchmarks(context: Context, task: io.Task) -> None:
     """The benchmark files -> benchmarks/index.parquet."""
     settings = context.recipe.decontaminate
-    named = files.expand("decontaminate", settings.paths)
+    named = files.expand("decontaminate", settings.paths, decontaminate.is_benchmark)
     texts = {name: decontaminate.read_benchmark(path) for name, path in named}
     table = decontaminate.index(texts, settings.rules).table
     path = context.path("benchmarks", "index.parquet")

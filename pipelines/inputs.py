@@ -3,15 +3,17 @@
 import os
 import posixpath
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from curate import sources, storage
 from curate.errors import InputError
 from pipelines.recipe import Source
 
 
-def expand(key: str, patterns: Sequence[str], form: str | None = None) -> list[tuple[str, str]]:
-    """(name, path) of each file that the patterns of a recipe's key name, sorted by name.
+def expand(key: str, patterns: Sequence[str], belongs: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """(name, path) of each file that the patterns of a recipe's key name, sorted by name; of a folder those whose path
+    `belongs`.
 
     A name is the path below the fixed part of its pattern: stable wherever the data lies. Names that two files share
     (two literal paths of one base name) are told apart by the whole path.
@@ -26,21 +28,28 @@ def expand(key: str, patterns: Sequence[str], form: str | None = None) -> list[t
             paths = storage.glob(pattern)
         elif not storage.is_remote(pattern) and os.path.isdir(pattern):
             fixed = pattern.rstrip("/") + "/"
-            paths = [path for path in storage.glob(fixed + "**") if sources.guess_format(path, form)]
+            paths = [path for path in storage.glob(fixed + "**") if belongs(path)]
         else:
             fixed = pattern[: pattern.rfind("/") + 1]
             paths = [pattern] if storage.exists(pattern) else []
         if not paths:
             raise InputError(f"{key}.paths: {pattern!r} matches no file; correct it, or give [] to leave it out")
         found += [(posixpath.relpath(path, fixed) if fixed else path, path) for path in paths]
-    unique = sorted(set(found))
-    shared = {name for i, (name, _) in enumerate(unique) if name in {n for n, _ in unique[:i]}}
-    return sorted((path if name in shared else name, path) for name, path in unique)
+    unique = set(found)
+    uses = Counter(name for name, _ in unique)
+    return sorted((path if uses[name] > 1 else name, path) for name, path in unique)
 
 
 def of_source(key: str, source: Source) -> list[tuple[str, str]]:
-    """(name, path) of each file of a source."""
-    return expand(f"sources.{key}", source.paths, source.format)
+    """(name, path) of each file of a source; of a folder those whose name tells the source's format, or any."""
+    wanted = {source.format, "text"} if source.format == "books" else {source.format}
+    every = source.format is None
+
+    def belongs(path: str) -> bool:
+        found = sources.guess_format(path)
+        return found is not None if every else found in wanted
+
+    return expand(f"sources.{key}", source.paths, belongs)
 
 
 def format_of(path: str, source: Source) -> str:

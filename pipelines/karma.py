@@ -19,7 +19,7 @@ BLOCK = 1 << 16  # links in memory at a time
 
 
 def inputs(context: Context) -> list[str]:
-    return [path for _, path in files.of_source(SOURCE, context.recipe.sources.reddit)]
+    return [path for _, path in files.expand("sources.reddit", context.recipe.sources.reddit.paths, reddit.is_table)]
 
 
 def off(context: Context) -> str | None:
@@ -29,7 +29,7 @@ def off(context: Context) -> str | None:
 
 
 def plan_links(context: Context) -> list[io.Task]:
-    found = files.of_source(SOURCE, context.recipe.sources.reddit)
+    found = files.expand("sources.reddit", context.recipe.sources.reddit.paths, reddit.is_table)
     return [
         io.Task(f"{number:05d}", {"name": name, "path": path, "bytes": storage.size(path)})
         for number, (name, path) in enumerate(found)

@@ -32,18 +32,23 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Source(Strict):
-    """Where a source's files are: a path, a glob, a folder, or a list of them; local, https, s3 or gs."""
+class Paths(Strict):
+    """Where files are: a path, a glob, a folder, or a list of them; local, https, s3 or gs."""
 
     paths: tuple[str, ...] = ()
-    format: str | None = None  # warc, wet, wikipedia, books, parquet, jsonl, text; None: by the file's name
-    filter: bool = False  # whether URL, language and quality rules apply
-    reader: Formats = Formats()  # settings of each format
 
     @field_validator("paths", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value or []
+
+
+class Source(Paths):
+    """Files of texts."""
+
+    format: str | None = None  # warc, wet, wikipedia, books, parquet, jsonl, text; None: by the file's name
+    filter: bool = False  # whether URL, language and quality rules apply
+    reader: Formats = Formats()  # settings of each format
 
 
 class Crawl(Source):
@@ -64,7 +69,7 @@ class Books(Source):
     format: str | None = "books"
 
 
-class Reddit(Source):
+class Reddit(Paths):
     """Submissions whose links, at enough karma, make a crawl page a positive example and a page of `webtext`."""
 
     karma: Karma = Karma()
@@ -101,13 +106,10 @@ class Dedup(Strict):
     priority: tuple[str, ...] = ("wikipedia", "books", "webtext", "crawl")  # of equal texts the first source's stays
 
 
-class Benchmarks(Strict):
+class Benchmarks(Paths):
     """Evaluation sets whose text must not be trained on."""
 
-    paths: tuple[str, ...] = ()
     rules: Decontamination = Decontamination()
-
-    _listed = field_validator("paths", mode="before")(lambda value: [value] if isinstance(value, str) else value or [])
 
 
 class Recipe(Strict):

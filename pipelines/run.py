@@ -183,7 +183,9 @@ def failure(stage: Stage, folder: str, missing: list[str], number: int) -> str:
             lines.append(f"    its traceback is in {guard.note_path(folder, name)}")
     if not notes:
         lines.append("  they left no note: a worker was lost (memory?), or the engine gave up")
-    lines.append("Mend the cause and run the same command again: it does what is missing and nothing else.")
+    lines.append(
+        "Mend the cause (a damaged file of the run: delete it) and run the same command again: it does what is missing."
+    )
     return "\n".join(lines)
 
 

@@ -82,6 +82,12 @@ class Link:
     score: int
 
 
+def is_table(path: str) -> bool:
+    """Whether the name is that of submissions: RS_..., JSON lines or CSV, compressed or not."""
+    name = path.lower().rsplit("/", 1)[-1]
+    return name.startswith("rs_") or any(ending in name for ending in (".csv", ".ndjson", ".jsonl"))
+
+
 def read(path: str, config: Karma = DEFAULT) -> Iterator[Link | Dropped | Failed]:
     """Each submission of the file. Format by name: `.csv`, perhaps compressed, is a table with a header row.
 
