@@ -116,7 +116,7 @@ class Liked:
     """The URLs, or hosts, with enough karma: sorted keys, 8 bytes each, in every ingesting worker."""
 
     def __init__(self, keys: npt.NDArray[np.uint64], match: str):
-        self.keys = set(keys.tolist())
+        self.keys = keys
         self.match = match
 
     @classmethod
@@ -133,4 +133,6 @@ class Liked:
 
     def has(self, address: str) -> bool:
         """Whether the page at this URL is liked."""
-        return url.key(f"http://{url.host(address)}/" if self.match == "host" else address) in self.keys
+        key = np.uint64(url.key(f"http://{url.host(address)}/" if self.match == "host" else address))
+        place = int(np.searchsorted(self.keys, key))
+        return place < len(self.keys) and bool(self.keys[place] == key)

@@ -4,7 +4,6 @@ Bodies are UTF-8 and pass the extractor untouched. No schema is guessed: the col
 """
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -107,22 +106,15 @@ def _check(path: str, schema: pa.Schema, columns: dict[str, str]) -> None:
 def read_jsonl(path: str, start: int = 0, stop: int | None = None, config: Table = DEFAULT) -> Iterator[Record]:
     """The objects on the lines that begin in bytes [start, stop) of the decompressed file. `offset` is that byte."""
     columns = config.columns()
-    for line in lines.read(path, start, stop):
-        if isinstance(line, Failed):
-            yield line
+    for found in lines.objects(path, start, stop):
+        if isinstance(found, Failed):
+            yield found
             continue
-        offset, text = line
-        try:
-            row = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            yield Failed(offset, f"expected a JSON object on the line: {error}")
-            continue
-        if not isinstance(row, dict):
-            yield Failed(offset, f"expected a JSON object on the line, found {type(row).__name__}")
-        elif config.text not in row:
-            yield Failed(offset, f"no key {config.text!r} (text); its keys are {', '.join(row)}")
-        else:
+        offset, row = found
+        if config.text in row:
             yield _page(offset, {field: row.get(name) for field, name in columns.items()})
+        else:
+            yield Failed(offset, f"no key {config.text!r} (text); its keys are {', '.join(row)}")
 
 
 def read_text(path: str) -> Iterator[Record]:

@@ -1,7 +1,8 @@
-"""Lines of a plain or compressed file with the offset of each. Knows nothing of what the lines hold."""
+"""Lines of a plain or compressed file with the offset of each, as bytes or as JSON objects."""
 
+import json
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 from curate import storage
 from curate.compression import BLOCK, DamagedError, codec_of, pieces
@@ -52,6 +53,24 @@ def read(path: str, start: int = 0, stop: int | None = None, max_line: int = MAX
             return
         if stop is None or offset < stop:
             yield from _line(offset, parts, held, max_line)
+
+
+def objects(path: str, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, dict[str, Any]] | Failed]:
+    """(offset, JSON object) of each line, as `read` finds them; a line that holds none is a `Failed`."""
+    for line in read(path, start, stop):
+        if isinstance(line, Failed):
+            yield line
+            continue
+        offset, text = line
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            yield Failed(offset, f"expected a JSON object on the line: {error}")
+            continue
+        if isinstance(row, dict):
+            yield offset, row
+        else:
+            yield Failed(offset, f"expected a JSON object on the line, found {type(row).__name__}")
 
 
 def _pieces(path: str, file: IO[bytes], plain: bool) -> Iterator[bytes]:

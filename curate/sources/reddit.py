@@ -5,7 +5,6 @@ It fetches no page; the pages behind the links are looked for in the crawl.
 """
 
 import csv
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -97,23 +96,9 @@ def read(path: str, config: Karma = DEFAULT) -> Iterator[Link | Dropped | Failed
         InputError: if the file is missing or unreadable.
     """
     name = path.lower().rstrip("/").rsplit("/", 1)[-1]
-    rows = _csv_rows(path) if ".csv" in name else _json_rows(path)
+    rows = _csv_rows(path) if ".csv" in name else lines.objects(path)
     for row in rows:
         yield row if isinstance(row, Failed) else _link(*row, config)
-
-
-def _json_rows(path: str) -> Iterator[tuple[int, dict[str, Any]] | Failed]:
-    for line in lines.read(path):
-        if isinstance(line, Failed):
-            yield line
-            continue
-        offset, text = line
-        try:
-            row = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            yield Failed(offset, f"expected a JSON object on the line: {error}")
-            continue
-        yield (offset, row) if isinstance(row, dict) else Failed(offset, f"expected an object, found {text[:40]!r}")
 
 
 def _csv_rows(path: str) -> Iterator[tuple[int, dict[str, Any]] | Failed]:
