@@ -114,11 +114,6 @@ def glob(pattern: str) -> list[str]:
         raise InputError(f"cannot list {pattern!r}: {reason(error)}") from error
 
 
-def makedirs(path: str) -> None:
-    fs, inner = _store(path)
-    fs.makedirs(inner, exist_ok=True)
-
-
 def remove(path: str) -> None:
     """Remove the file or folder, or the files that match a pattern, if there are any."""
     fs, inner = _store(path)

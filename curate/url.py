@@ -129,11 +129,6 @@ def key(url: str) -> int:
     return _hash(name) if name else 0
 
 
-def keys(urls: pa.StringArray) -> U64:
-    """uint64[n]: the `key` of each URL."""
-    return np.fromiter(map(key, _strings(urls)), np.uint64, len(urls))
-
-
 def host(url: str) -> str:
     """The host in lower case and punycode, without port; empty for what is no http(s) URL with a host."""
     parts = _split(url)

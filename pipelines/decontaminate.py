@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,17 +14,27 @@ from pipelines import inputs as files
 from pipelines import io, shard
 from pipelines.context import Context
 
+TABLE = pa.schema(
+    [
+        pa.field("benchmark", pa.string(), nullable=False),
+        pa.field("texts", pa.int64(), nullable=False),  # of enough words for a gram
+        pa.field("contaminated", pa.int64(), nullable=False),  # of these, that share one with the documents
+    ]
+)
+
 plan_index = shard.single("index")
 plan_matches = shard.tasks
 plan_common = shard.single("common")
 plan_cuts = shard.tasks
 
 
+def benchmarks(context: Context) -> list[tuple[str, str]]:
+    """(name, path) of each benchmark file."""
+    return files.expand("decontaminate", context.recipe.decontaminate.paths, decontaminate.is_benchmark)
+
+
 def inputs(context: Context) -> list[str]:
-    return [
-        path
-        for _, path in files.expand("decontaminate", context.recipe.decontaminate.paths, decontaminate.is_benchmark)
-    ]
+    return [path for _, path in benchmarks(context)]
 
 
 def off(context: Context) -> str | None:
@@ -34,10 +45,8 @@ def off(context: Context) -> str | None:
 
 def index_benchmarks(context: Context, task: io.Task) -> None:
     """The benchmark files -> benchmarks/index.parquet."""
-    settings = context.recipe.decontaminate
-    named = files.expand("decontaminate", settings.paths, decontaminate.is_benchmark)
-    texts = {name: decontaminate.read_benchmark(path) for name, path in named}
-    table = decontaminate.index(texts, settings.rules).table
+    texts = {name: decontaminate.read_benchmark(path) for name, path in benchmarks(context)}
+    table = decontaminate.index(texts, context.recipe.decontaminate.rules).table
     path = context.path("benchmarks", "index.parquet")
     storage.write_table(path, table)
     context.finish("index", task, io.Tally(), path, benchmarks=len(texts), grams=len(table))
@@ -63,14 +72,28 @@ def match_shard(context: Context, task: io.Task) -> None:
 
 
 def list_common_grams(context: Context, task: io.Task) -> None:
-    """All matches -> benchmarks/common.parquet: the grams that so many documents share that they prove nothing."""
+    """All matches -> benchmarks/common.parquet, the grams that so many documents share that they prove nothing, and
+    benchmarks/table.parquet, how much of each benchmark the documents hold."""
     counts = decontaminate.merge_counts(
         decontaminate.document_counts(shard.sidecar(context, "matches", name)) for name in shard.names(context)
     )
     common = decontaminate.common_grams(counts, context.recipe.decontaminate.rules)
     path = context.path("benchmarks", "common.parquet")
     storage.write_table(path, pa.table({"gram": common}))
-    context.finish("common", task, io.Tally(), path, grams=len(counts), ignored=len(common))
+    table = context.path("benchmarks", "table.parquet")
+    found = np.setdiff1d(counts["gram"].to_numpy(), common)
+    rows = [{"benchmark": name, **overlap(context, file, found)} for name, file in benchmarks(context)]
+    storage.write_table(table, pa.Table.from_pylist(rows, schema=TABLE))
+    context.finish("common", task, io.Tally(), path, table, grams=len(counts), ignored=len(common))
+
+
+def overlap(context: Context, path: str, found: npt.NDArray[np.uint64]) -> dict[str, int]:
+    """Of a benchmark's texts that have a gram, how many share one with the documents; GPT-3's table C.1 gives the rest
+    as clean."""
+    texts, rules = decontaminate.read_benchmark(path), context.recipe.decontaminate.rules
+    have = np.diff(words.table(pa.array(texts, pa.large_string())).doc_words) >= rules.min_words
+    dirty = decontaminate.contaminated(texts, found, rules)
+    return {"texts": int(have.sum()), "contaminated": int(dirty.sum())}
 
 
 def cut_shard(context: Context, task: io.Task) -> None:

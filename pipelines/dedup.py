@@ -153,10 +153,6 @@ class Shingles:
 # ---- components
 
 
-def pair_files(context: Context) -> list[io.Task]:
-    return shard.tasks(context)
-
-
 plan_components = shard.single("components")
 
 

@@ -75,7 +75,7 @@ def merge_links(pipeline: beam.Pipeline, context: Context, tasks: Tasks, pending
     """Links by hash of their URL, summed up for each URL."""
     return (
         pipeline
-        | "LinkFiles" >> beam.Create(karma.link_files(context))  # Task
+        | "LinkFiles" >> beam.Create(karma.plan_links(context))  # Task
         | "SendLinks" >> Send(context, karma.send_links)  # (partition of URL, table of links)
         | "MergeLinks" >> Receive(context, "urls", karma.numbered(pending), karma.merge_links)
     )
@@ -96,7 +96,7 @@ def find_components(pipeline: beam.Pipeline, context: Context, tasks: Tasks, pen
     """Pairs -> spanning forests, merged in a tree -> who survives for whom."""
     return (
         pipeline
-        | "PairFiles" >> beam.Create(dedup.pair_files(context))  # Task
+        | "PairFiles" >> beam.Create(dedup.plan_pairs(context))  # Task
         | "MergeForests"
         >> MergeInto(context, "components", pending[0], dedup.read_forest, dedup.merge_forests, dedup.name_survivors)
     )

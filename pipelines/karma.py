@@ -75,10 +75,6 @@ def read_links(context: Context, task: io.Task) -> None:
     )
 
 
-def link_files(context: Context) -> list[io.Task]:
-    return plan_links(context)
-
-
 def plan_urls(context: Context) -> list[io.Task]:
     return [io.Task(f"{number:04d}", {"number": number}) for number in range(context.recipe.partitions)]
 

@@ -10,8 +10,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from curate import draw, storage
+from curate import draw, mix, storage
 from curate.errors import UsageError
+from pipelines.mix import PLANS
 from pipelines.progress import clock
 
 SAMPLES = 6  # texts shown of each kind
@@ -58,6 +59,7 @@ def write(root: str) -> str:
         "".join(_reasons(name, entry) for name, entry in stages.items() if entry["dropped"]),
         "<h2>By source</h2>",
         _sources(stages),
+        _benchmarks(root),
         _mixture(root),
         _model(root),
         _scores(root),
@@ -173,34 +175,40 @@ def _mixture(root: str) -> str:
     path = storage.join(root, "mix.json")
     if not storage.exists(path):
         return ""
-    plan = storage.read_json(path)
+    plan = PLANS.validate_python(storage.read_json(path))
     shards = storage.join(root, "tokens", "manifest.json")
-    used: dict[str, Any] = (
-        storage.read_json(shards)["splits"]["train"] if storage.exists(shards) else {"tokens": 0, "sources": {}}
+    written = storage.read_json(shards)["splits"]["train"]["sources"] if storage.exists(shards) else {}
+    achieved = {source: (counts["documents"], counts["tokens"]) for source, counts in written.items()}
+    columns = (
+        *("available_documents", "available_tokens", "asked_weight"),
+        *(f"{when}_{what}" for when in ("planned", "achieved") for what in ("weight", "epochs", "tokens")),
     )
-    rows = []
-    for source, share in plan["sources"].items():
-        there, got = share["available"], used["sources"].get(source, {}).get("tokens", 0)
-        columns = (
-            there["documents"],
-            there["tokens"],
-            share["weight"],
-            share["tokens"] / plan["tokens"],
-            share["epochs"],
-            share["tokens"],
-            got / used["tokens"] if used["tokens"] else None,
-            got / there["tokens"],
-            got,
-        )
-        rows.append(f"<tr><td>{_e(source)}" + "".join(f"<td class=n>{_number(value)}" for value in columns))
+    rows = "".join(
+        f"<tr><td>{_e(source)}" + "".join(f"<td class=n>{_number(values[name])}" for name in columns)
+        for source, values in mix.compare(plan, achieved).items()
+    )
     head = (
         "<tr><th><th class=n colspan=2>there is<th class=n>asked"
         "<th class=n colspan=3>planned<th class=n colspan=3>written"
         "<tr><th>source<th class=n>documents<th class=n>tokens<th class=n>weight<th class=n>weight<th class=n>epochs"
         "<th class=n>tokens<th class=n>weight<th class=n>epochs<th class=n>tokens"
     )
-    notes = "".join(f"<p class=soft>{_e(note)}</p>" for note in plan["notes"])
-    return f"<h2>Mixture</h2><div class=wide><table>{head}{''.join(rows)}</table></div>{notes}"
+    notes = "".join(f"<p class=soft>{_e(note)}</p>" for note in plan.notes)
+    return f"<h2>Mixture</h2><div class=wide><table>{head}{rows}</table></div>{notes}"
+
+
+def _benchmarks(root: str) -> str:
+    """How much of each benchmark stood in the documents, before the cuts: as GPT-3's table C.1."""
+    path = storage.join(root, "benchmarks", "table.parquet")
+    if not storage.exists(path):
+        return ""
+    rows = "".join(
+        f"<tr><td>{_e(row['benchmark'])}<td class=n>{row['texts']:,}<td class=n>{row['contaminated']:,}"
+        f"<td class=n>{1 - row['contaminated'] / max(1, row['texts']):.1%}"
+        for row in storage.read_table(path).to_pylist()
+    )
+    head = "<tr><th>file<th class=n>texts of enough words<th class=n>found in documents<th class=n>clean"
+    return f"<h2>Benchmarks</h2><p class=soft>before the cuts, by shared grams</p><table>{head}{rows}</table>"
 
 
 def _model(root: str) -> str:
