@@ -19,7 +19,17 @@ MOST_FILES = 1000  # in one task
 
 
 def inputs(context: Context) -> list[str]:
-    return [path for key, source in context.recipe.sources.texts().items() for _, path in files.of_source(key, source)]
+    """The files of all sources of text.
+
+    Raises:
+        InputError: if one is missing, or of a format that cannot be told.
+    """
+    found = []
+    for key, source in context.recipe.sources.texts().items():
+        for _, path in files.of_source(key, source):
+            files.format_of(path, source)
+            found.append(path)
+    return found
 
 
 def plan(context: Context) -> list[io.Task]:

@@ -48,6 +48,8 @@ class Run:
         Raises:
             CurateError: with everything that succeeded kept, so that the same command goes on from there.
         """
+        for stage in stages:
+            stage.inputs(Context(self.root, stage.name, self.recipe))  # a wrong path stops a run before it begins
         with lock(self.root):
             self.entries = self._known()
             storage.write_json(storage.join(self.root, "recipe.json"), dump(self.recipe))

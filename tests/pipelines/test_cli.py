@@ -108,3 +108,4 @@ def test_missing_input_exits_1(tmp_path, capsys: pytest.CaptureFixture[str]) -> 
     assert code == 1
     assert "none.warc.gz' matches no file" in said.err
     assert "Traceback" not in said.err
+    assert not (tmp_path / "x").exists()
