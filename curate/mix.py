@@ -21,6 +21,7 @@ from curate.errors import InputError
 
 _COPIES = "mix.copies"
 _SPLIT = "mix.split"
+LEAST_HELD = 20  # documents: where one of them is not over a twentieth, the source has one to be validated on
 
 
 def gpt3_weights() -> dict[str, float]:
@@ -40,7 +41,7 @@ class Mixture:
             by weight. None: every document at least once, and more often where the weights ask for it.
         max_epochs: no source is seen more often. Up to 4 epochs of repeated data are about as good as new data
             (Muennighoff et al. 2023, section 6); GPT-3's highest was 3.4. None: no cap.
-        held: the share of documents held out of training.
+        held: the share of documents held out of training; see `thresholds`.
     """
 
     __pydantic_config__ = {"extra": "forbid"}
@@ -119,9 +120,22 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def split(ids: Iterable[str], seed: int, held: float) -> npt.NDArray[np.bool_]:
-    """bool[n]: whether each document is held out of training."""
-    return draw.draws(ids, seed, _SPLIT) < held
+def split_draws(ids: Iterable[str], seed: int) -> npt.NDArray[np.float64]:
+    """float64[n] in [0, 1): a document whose draw is below its source's threshold is held out of training."""
+    return draw.draws(ids, seed, _SPLIT)
+
+
+def thresholds(found: Mapping[str, tuple[int, float]], held: float) -> dict[str, float]:
+    """Below which draw a document of each source is held out: `held`, but no source of `LEAST_HELD` documents or more
+    is left without any, as long as something is held at all.
+
+    Args:
+        found: by source, how many documents there are and the least of their draws.
+    """
+    return {
+        source: math.nextafter(least, 1) if held and least >= held and documents >= LEAST_HELD else held
+        for source, (documents, least) in sorted(found.items())
+    }
 
 
 def measure(

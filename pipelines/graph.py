@@ -182,6 +182,7 @@ STAGES: tuple[Stage, ...] = (
         says="what is left, weighed by source",
         steps=(
             Step("tokenizer", mix.plan_tokenizer, each("tokenizer", mix.make_tokenizer), counts=False),
+            Step("held", mix.plan_held, each("held", mix.hold_out), counts=False),
             Step("counts", mix.plan_counts, each("counts", mix.count_shard), counts=False),
             Step("plan", mix.plan_plan, each("plan", mix.plan_mixture), counts=False),
             Step("corpus", mix.plan_corpus, each("corpus", mix.write_corpus)),
@@ -189,7 +190,7 @@ STAGES: tuple[Stage, ...] = (
         settings=lambda recipe: [recipe.mix, recipe.tokenize],
         needs=("ingest", "score", "dedup", "decontaminate"),
         follows="decontaminate",
-        owns=("tokenizer", "counts", "mix.json", "corpus", "dropped/mix-*"),
+        owns=("tokenizer", "held.json", "counts", "mix.json", "corpus", "dropped/mix-*"),
         inputs=mix.inputs,
     ),
     Stage(

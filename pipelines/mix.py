@@ -24,10 +24,12 @@ COUNTS = pa.schema(
     ]
 )
 PLAN = "mix.json"
+HELD = "held.json"
 AVAILABLE = TypeAdapter(dict[str, mixture.Available])
 PLANS = TypeAdapter(mixture.Plan)
 
 plan_tokenizer = shard.single("tokenizer")
+plan_held = shard.single("held")
 plan_counts = shard.tasks
 plan_plan = shard.single("plan")
 plan_corpus = shard.tasks
@@ -75,17 +77,33 @@ def _encoder(path: str, end_of_text: str, state: str) -> tokens.Encoder:
     return tokens.load(path, end_of_text)
 
 
+def hold_out(context: Context, task: io.Task) -> None:
+    """Ids of what is left -> held.json: by source, the draw below which a document is held out of training."""
+    found: dict[str, tuple[int, float]] = {}
+    for name in shard.names(context):
+        table = shard.documents(context, name, ["id", "source"])
+        table = table.take(pa.array(np.flatnonzero(shard.alive(context, name, len(table), "mix"))))
+        draws = mixture.split_draws(table["id"].to_pylist(), context.recipe.seed)
+        least = table.append_column("draw", pa.array(draws)).group_by("source")
+        for row in least.aggregate([("draw", "min"), ([], "count_all")]).to_pylist():
+            documents, before = found.get(row["source"], (0, 1.0))
+            found[row["source"]] = documents + row["count_all"], min(before, row["draw_min"])
+    path = context.path(HELD)
+    storage.write_json(path, mixture.thresholds(found, context.recipe.mix.held))
+    context.finish("held", task, io.Tally(), path)
+
+
 def count_shard(context: Context, task: io.Task) -> None:
     """A shard -> counts/SHARD.parquet: tokens and bytes of each document that is left, and its split."""
     table = shard.final(context, task.name)
     ids, texts = table["id"].to_pylist(), table["text"].combine_chunks()
     tokens_ = load_encoder(context).count_tokens(texts) + 1  # its end-of-text
     sizes = pc.binary_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)
-    held = mixture.split(ids, context.recipe.seed, context.recipe.mix.held)
+    sources, below = table["source"].to_pylist(), storage.read_json(context.path(HELD))
+    held = mixture.split_draws(ids, context.recipe.seed) < np.array([below[source] for source in sources], np.float64)
     path = context.path("counts", f"{task.name}.parquet")
     storage.write_table(path, pa.table([tokens_, sizes, held], schema=COUNTS))
     train = np.flatnonzero(~held)
-    sources = table["source"].to_pylist()
     there = mixture.measure(
         [ids[i] for i in train], [sources[i] for i in train], tokens_[train], sizes[train], context.recipe.seed
     )

@@ -185,11 +185,18 @@ def test_measure_by_source():
 
 
 def test_split_is_keyed_and_close_to_its_share():
-    held = mix.split(IDS, SEED, 0.1)
-    assert 300 < held.sum() < 500
-    assert mix.split(IDS[::-1], SEED, 0.1).tolist() == held[::-1].tolist()
-    assert not mix.split(IDS, SEED, 0.0).any()
-    assert (mix.split(IDS, SEED, 0.2) >= held).all()
+    draws = mix.split_draws(IDS, SEED)
+    assert 300 < (draws < 0.1).sum() < 500
+    assert mix.split_draws(IDS[::-1], SEED).tolist() == draws[::-1].tolist()
+    assert not (draws < 0.0).any()
+
+
+@given(st.integers(1, 60), st.integers(0, 99), st.sampled_from([0.0, 0.005, 0.3]))
+def test_a_source_of_some_size_has_a_held_out_document(documents, seed, share):
+    draws = mix.split_draws(IDS[:documents], seed)
+    below = mix.thresholds({"a": (documents, float(draws.min()))}, share)["a"]
+    held = int((draws < below).sum())
+    assert held == max(int((draws < share).sum()), int(share > 0 and documents >= mix.LEAST_HELD))
 
 
 def test_achieved_beside_planned():
