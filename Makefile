@@ -29,7 +29,7 @@ test: .venv/.ready          ## the default tests (under 10 minutes on two cores)
 	$(BIN)/pytest -n auto -rs
 
 test-slow: .venv/.ready     ## the tests that take minutes
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -rs -m slow
 
 cluster-test: .venv/.ready  ## the demo on a real Spark cluster of two workers; skips where Java or Maven is missing
 	$(BIN)/pytest -rs -m cluster tests/cluster
