@@ -25,7 +25,7 @@ def join(*parts: str) -> str:
     return posixpath.join(*parts)
 
 
-def _store(path: str) -> tuple[Any, str]:
+def store(path: str) -> tuple[Any, str]:
     """The file system of a path, and the path within it.
 
     Raises:
@@ -66,7 +66,7 @@ def reason(error: BaseException) -> str:
 
 
 def exists(path: str) -> bool:
-    fs, inner = _store(path)
+    fs, inner = store(path)
     return bool(fs.exists(inner))
 
 
@@ -76,7 +76,7 @@ def size(path: str) -> int:
     Raises:
         InputError: if it is missing or cannot be asked for.
     """
-    fs, inner = _store(path)
+    fs, inner = store(path)
     try:
         return int(fs.size(inner) or 0)
     except OSError as error:
@@ -89,7 +89,7 @@ def state(path: str) -> str:
     Raises:
         InputError: if it is missing or cannot be asked for.
     """
-    fs, inner = _store(path)
+    fs, inner = store(path)
     try:
         info = fs.info(inner)
     except OSError as error:
@@ -104,7 +104,7 @@ def glob(pattern: str) -> list[str]:
         InputError: if the store cannot be listed.
     """
     try:
-        fs, inner = _store(pattern)
+        fs, inner = store(pattern)
         found = sorted(path for path, info in fs.glob(inner, detail=True).items() if info["type"] == "file")
         if not is_remote(pattern):
             return found
@@ -116,7 +116,7 @@ def glob(pattern: str) -> list[str]:
 
 def remove(path: str) -> None:
     """Remove the file or folder, or the files that match a pattern, if there are any."""
-    fs, inner = _store(path)
+    fs, inner = store(path)
     for one in fs.glob(inner) if "*" in inner else [inner] if fs.exists(inner) else []:
         fs.rm(one, recursive=True)
 
@@ -130,7 +130,7 @@ def atomic(path: str) -> Iterator[IO[bytes]]:
     if is_remote(path):
         buffer = io.BytesIO()
         yield buffer
-        fs, inner = _store(path)
+        fs, inner = store(path)
         fs.makedirs(posixpath.dirname(inner), exist_ok=True)
         fs.pipe_file(inner, buffer.getvalue())
         return

@@ -98,10 +98,9 @@ def overlap(context: Context, path: str, found: npt.NDArray[np.uint64]) -> dict[
 
 def cut_shard(context: Context, task: io.Task) -> None:
     """A shard -> cuts/SHARD.parquet: the spans to cut, and the documents that go whole."""
-    tally, dropped = io.Tally(), io.dropped_rows()
     rules = context.recipe.decontaminate.rules
     table = shard.documents(context, task.name)
-    alive = shard.alive(context, task.name, len(table), "decontaminate")
+    ledger = shard.Ledger(context, task, table, shard.alive(context, task.name, len(table), "decontaminate"))
     common = storage.read_table(context.path("benchmarks", "common.parquet"))["gram"].to_numpy()
     matches = shard.sidecar(context, "matches", task.name)
     # Only documents with a match are read again.
@@ -115,20 +114,10 @@ def cut_shard(context: Context, task: io.Task) -> None:
     cuts = pa.table(
         [columns.get(name, spans[name] if name in spans.column_names else None) for name in CUTS.names], schema=CUTS
     )
-    whole = set(rows[spans["whole"].to_numpy(zero_copy_only=False)].tolist())
-    sources = table["source"].to_pylist()
-    for row in np.flatnonzero(alive):
-        tally.read[sources[row]] += 1
-        tally.kept[sources[row]] += int(row not in whole)
-    for row, benchmark in zip(rows.tolist(), spans["benchmark"].to_pylist(), strict=True):
-        if row in whole:
-            entry = {name: table[name][row].as_py() for name in ("id", "url", "source", "file", "offset")}
-            tally.drop(entry["source"], Reason.contaminated)
-            dropped.add(**entry, stage="decontaminate", reason=str(Reason.contaminated), detail=benchmark)
-    tally.extra["cut_documents"] = len(np.unique(rows))
-    tally.extra["cut_bytes"] = pc.sum(pc.subtract(cuts["stop"], cuts["start"])).as_py() or 0
+    for span in cuts.filter(pc.field("whole")).to_pylist():  # the only span of its document
+        ledger.drop(span["row"], Reason.contaminated, span["benchmark"])
+    ledger.tally.extra["cut_documents"] = len(np.unique(rows))
+    ledger.tally.extra["cut_bytes"] = pc.sum(pc.subtract(cuts["stop"], cuts["start"])).as_py() or 0
     path = context.path("cuts", f"{task.name}.parquet")
     storage.write_table(path, cuts)
-    context.finish(
-        "cuts", task, tally, path, dropped.write(context.path("dropped", f"decontaminate-{task.name}.parquet"))
-    )
+    context.finish("cuts", task, ledger.tally, path, ledger.write())

@@ -196,10 +196,8 @@ def plan_removals(context: Context) -> list[io.Task]:
 
 def remove_duplicates(context: Context, task: io.Task) -> None:
     """A shard -> removals/SHARD.parquet: its documents that go, each with its survivor and their similarity."""
-    tally, dropped = io.Tally(), io.dropped_rows()
     table = shard.documents(context, task.name, ["id", "url", "source", "file", "offset"])
-    alive = shard.alive(context, task.name, len(table), "dedup")
-    names, sources = shard.names(context), table["source"].to_pylist()
+    ledger = shard.Ledger(context, task, table, shard.alive(context, task.name, len(table), "dedup"))
     first, last = (lsh.addresses(task.data["number"] + i, 1)[0] for i in (0, 1))
     goes = storage.read_table(context.path("pairs", "survivors.parquet"))
     address, survivor = (column.to_numpy() for column in goes.columns)
@@ -208,39 +206,32 @@ def remove_duplicates(context: Context, task: io.Task) -> None:
     similarity = similarities(context, np.stack([address, survivor], axis=1))
     content = shard.sidecar(context, "signatures", task.name, ["content"])["content"].to_pylist()
     removals = io.Rows(REMOVALS)
-    stays = Survivors(context, names, survivor)
-    gone = np.zeros(len(table), bool)
+    stays = Survivors(context, survivor)
     for one, other, alike in zip(address.tolist(), survivor.tolist(), similarity.tolist(), strict=True):
         row = one & 0xFFFFFFFF
-        gone[row] = True
-        entry = {name: table[name][row].as_py() for name in table.column_names}
         stay = stays.by_address[other]
         reason = Reason.exact_duplicate if content[row] == stay["content"] else Reason.near_duplicate
-        tally.drop(entry["source"], reason)
+        ledger.drop(row, reason, f"like {stay['id']} {stay['url']} (similarity {alike:.3f})")
         removals.add(
             row=row,
-            id=entry["id"],
-            url=entry["url"],
+            id=table["id"][row].as_py(),
+            url=table["url"][row].as_py(),
             reason=str(reason),
             survivor=stay["id"],
             survivor_url=stay["url"],
             similarity=alike,
         )
-        detail = f"like {stay['id']} {stay['url']} (similarity {alike:.3f})"
-        dropped.add(**entry, stage="dedup", reason=str(reason), detail=detail)
-    for row in np.flatnonzero(alive):
-        tally.read[sources[row]] += 1
-        tally.kept[sources[row]] += not gone[row]
     path = context.path("removals", f"{task.name}.parquet")
     storage.write_table(path, pa.Table.from_pylist(removals.rows, schema=REMOVALS))
-    context.finish("removals", task, tally, path, dropped.write(context.path("dropped", f"dedup-{task.name}.parquet")))
+    context.finish("removals", task, ledger.tally, path, ledger.write())
 
 
 class Survivors:
     """Id, URL and content hash of the documents that stay for others."""
 
-    def __init__(self, context: Context, names: list[str], addresses: npt.NDArray[np.uint64]):
+    def __init__(self, context: Context, addresses: npt.NDArray[np.uint64]):
         self.by_address: dict[int, dict[str, object]] = {}
+        names = shard.names(context)
         unique = np.unique(addresses)
         for number in np.unique(unique >> np.uint64(32)):
             here = unique[unique >> np.uint64(32) == number]

@@ -146,6 +146,11 @@ def receipts_folder(root: str, stage: str, step: str) -> str:
     return storage.join(root, RECEIPTS, stage, step)
 
 
+def mark_path(root: str, stage: str) -> str:
+    """Where the fingerprint lies under which a stage's receipts were begun."""
+    return storage.join(root, RECEIPTS, stage, "fingerprint")
+
+
 def write_receipt(folder: str, task: Task, tally: Tally, outputs: Iterable[str | None], root: str, **info: Any) -> None:
     """Check the task's counts and write its receipt; `outputs` are paths under `root`, stored relative to it."""
     counts = tally.as_dict()

@@ -121,7 +121,6 @@ def plan_mixture(context: Context, task: io.Task) -> None:
 
 def write_corpus(context: Context, task: io.Task) -> None:
     """A shard -> corpus/SHARD.parquet: its documents in their final text, with split and copies."""
-    tally, dropped = io.Tally(), io.dropped_rows()
     plan = PLANS.validate_python(storage.read_json(context.path(PLAN)))
     table = shard.final(context, task.name)
     counts = shard.sidecar(context, "counts", task.name)
@@ -133,15 +132,10 @@ def write_corpus(context: Context, task: io.Task) -> None:
         if len(rows):
             ids = table["id"].take(pa.array(rows)).to_pylist()
             copies[rows] = mixture.copies(ids, source, plan, context.recipe.seed)
-    for source, number in zip(sources, copies, strict=True):
-        tally.read[source] += 1
-        tally.kept[source] += int(number > 0)
-    for row in np.flatnonzero(copies == 0):
-        entry = {name: table[name][row].as_py() for name in ("id", "url", "source", "file", "offset")}
-        tally.drop(entry["source"], Reason.not_needed)
-        detail = f"epochs of its source: {plan.sources[entry['source']].epochs:.3f}"
-        dropped.add(**entry, stage="mix", reason=str(Reason.not_needed), detail=detail)
-    tally.extra["tokens"] = int((counts["tokens"].to_numpy() * copies).sum())
+    ledger = shard.Ledger(context, task, table)
+    for row in np.flatnonzero(copies == 0).tolist():
+        ledger.drop(row, Reason.not_needed, f"epochs of its source: {plan.sources[sources[row]].epochs:.3f}")
+    ledger.tally.extra["tokens"] = int((counts["tokens"].to_numpy() * copies).sum())
     columns = {
         **{name: table[name] for name in CORPUS.names if name in table.column_names},
         "tokens": counts["tokens"].cast(pa.int32()),
@@ -156,11 +150,4 @@ def write_corpus(context: Context, task: io.Task) -> None:
         for split in ("train", "held")
         if len(part := corpus.filter(pc.field("split") == split))
     }
-    context.finish(
-        "corpus",
-        task,
-        tally,
-        path,
-        dropped.write(context.path("dropped", f"mix-{task.name}.parquet")),
-        tokens=used,
-    )
+    context.finish("corpus", task, ledger.tally, path, ledger.write(), tokens=used)

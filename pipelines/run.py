@@ -15,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fsspec.core import url_to_fs
-
 from curate import storage
 from curate.errors import ConservationError, CurateError, InputError, StaleError, UsageError
 from pipelines import guard, io
@@ -91,7 +89,7 @@ class Run:
 
     def _mark(self, name: str) -> str | None:
         """The fingerprint under which the stage's receipts were begun."""
-        path = mark_path(self.root, name)
+        path = io.mark_path(self.root, name)
         return str(storage.read_json(path)) if storage.exists(path) else None
 
     def _forget_after(self, stage: Stage) -> None:
@@ -120,7 +118,7 @@ class Run:
                 self.manifest(write=True)
             for owned in (storage.join(io.RECEIPTS, stage.name), *stage.owns):
                 storage.remove(storage.join(self.root, owned))
-            storage.write_json(mark_path(self.root, stage.name), print_)
+            storage.write_json(io.mark_path(self.root, stage.name), print_)
         reason = stage.off(context)
         steps: list[dict[str, Any]] = []
         fresh = False
@@ -169,10 +167,6 @@ class Run:
         if missing:
             raise CurateError(failure(stage, folder, missing, len(tasks)))
         return True
-
-
-def mark_path(root: str, stage: str) -> str:
-    return storage.join(root, io.RECEIPTS, stage, "fingerprint")
 
 
 def failure(stage: Stage, folder: str, missing: list[str], number: int) -> str:
@@ -259,7 +253,7 @@ def fingerprint(stage: Stage, recipe: Recipe, needs: dict[str, str], inputs: lis
 @contextlib.contextmanager
 def lock(root: str) -> Iterator[None]:
     """One run at a time in a local run directory; a killed run leaves no lock behind."""
-    fs, inner = url_to_fs(root)
+    fs, inner = storage.store(root)
     held = {name.rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(inner, detail=False)} if fs.exists(inner) else set()
     if held and not held & OURS:
         raise UsageError(f"--out {root} holds files but no run of ours: name a new or an empty folder")

@@ -23,7 +23,6 @@ def score_shard(context: Context, task: io.Task) -> None:
     """A shard -> scores/SHARD.parquet: score and kept, row by row."""
     settings = context.recipe.quality
     assert settings is not None
-    tally, dropped = io.Tally(), io.dropped_rows()
     model = quality.load(context.path("model"))
     table = shard.documents(context, task.name)
     score = np.concatenate(
@@ -35,13 +34,9 @@ def score_shard(context: Context, task: io.Task) -> None:
     ids, sources = table["id"].to_pylist(), table["source"].to_pylist()
     filtered = np.array([source in settings.sources for source in sources], bool)
     kept = ~filtered | quality.keep(score, ids, context.recipe.seed, model.alpha)
-    for row, source in enumerate(sources):
-        tally.read[source] += 1
-        tally.kept[source] += int(kept[row])
+    ledger = shard.Ledger(context, task, table)
     for row in np.flatnonzero(~kept).tolist():
-        entry = {name: table[name][row].as_py() for name in ("id", "url", "source", "file", "offset")}
-        tally.drop(entry["source"], Reason.low_quality)
-        dropped.add(**entry, stage="score", reason=str(Reason.low_quality), detail=f"score {score[row]:.4f}")
+        ledger.drop(row, Reason.low_quality, f"score {score[row]:.4f}")
     path = context.path("scores", f"{task.name}.parquet")
     storage.write_table(path, pa.table([score, kept], schema=SCORES))
-    context.finish("shards", task, tally, path, dropped.write(context.path("dropped", f"score-{task.name}.parquet")))
+    context.finish("shards", task, ledger.tally, path, ledger.write())

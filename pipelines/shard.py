@@ -1,5 +1,6 @@
 """A shard of documents with the sidecars that later stages laid beside it: who is still in the run."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 
 from curate import decontaminate, storage
 from curate.errors import StaleError
+from curate.reasons import Reason
 from pipelines import io
 from pipelines.context import Context
 
@@ -17,12 +19,18 @@ ORDER = ("score", "dedup", "decontaminate", "mix")
 
 def tasks(context: Context) -> list[io.Task]:
     """One task for each shard of documents, numbered in order of name: the number is the high half of an address."""
+    return list(_tasks(context.root, str(storage.read_json(io.mark_path(context.root, "ingest")))))
+
+
+@functools.lru_cache(maxsize=1)
+def _tasks(root: str, fingerprint: str) -> tuple[io.Task, ...]:
+    """The receipts of a finished ingest, read once in each process: its fingerprint stands for what it made."""
     found: dict[str, int] = {}
-    for _, receipt in io.read_receipts(io.receipts_folder(context.root, "ingest", "splits")):
+    for _, receipt in io.read_receipts(io.receipts_folder(root, "ingest", "splits")):
         found.update(receipt["info"]["shards"])
-    return [
+    return tuple(
         io.Task(name, {"number": number, "bytes": size}) for number, (name, size) in enumerate(sorted(found.items()))
-    ]
+    )
 
 
 def names(context: Context) -> list[str]:
@@ -80,6 +88,35 @@ def final(context: Context, name: str) -> pa.Table:
         texts = decontaminate.apply(table["text"].combine_chunks(), sidecar(context, "cuts", name))
         table = table.set_column(table.schema.get_field_index("text"), table.schema.field("text"), texts)
     return table.append_column("score", score).take(pa.array(rows))
+
+
+class Ledger:
+    """What becomes of a shard's documents in a stage: who goes and why, and with that the task's tally.
+
+    `alive`, bool[rows], says who of the table reaches the stage; None: all do.
+    """
+
+    def __init__(self, context: Context, task: io.Task, table: pa.Table, alive: npt.NDArray[np.bool_] | None = None):
+        self.tally = io.Tally()
+        self._stage = context.stage
+        self._path = context.path("dropped", f"{context.stage}-{task.name}.parquet")
+        self._table = table
+        self._sources = table["source"].to_pylist()
+        self._rows = io.dropped_rows()
+        for row in range(len(table)) if alive is None else np.flatnonzero(alive):
+            self.tally.read[self._sources[row]] += 1
+            self.tally.kept[self._sources[row]] += 1
+
+    def drop(self, row: int, reason: Reason, detail: str) -> None:
+        """The document at the row goes."""
+        entry = {name: self._table[name][row].as_py() for name in ("id", "url", "source", "file", "offset")}
+        self._rows.add(**entry, stage=self._stage, reason=str(reason), detail=detail)
+        self.tally.kept[entry["source"]] -= 1
+        self.tally.drop(entry["source"], reason)
+
+    def write(self) -> str | None:
+        """dropped/STAGE-SHARD.parquet, or None where nobody went."""
+        return self._rows.write(self._path)
 
 
 def single(name: str) -> Any:

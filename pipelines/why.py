@@ -4,7 +4,6 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from fsspec.core import url_to_fs
 
 from curate import storage, url
 from curate.errors import UsageError
@@ -37,7 +36,7 @@ def why(root: str, what: str) -> dict[str, Any]:
 
 def rows(root: str, kind: str, columns: list[str], what: str) -> list[dict[str, Any]]:
     """The rows of a folder's Parquet files whose id or URL is `what`; links are kept by their normalised URL."""
-    fs, inner = url_to_fs(storage.join(root, kind))
+    fs, inner = storage.store(storage.join(root, kind))
     if not fs.exists(inner):
         return []
     data = ds.dataset(inner, filesystem=fs, format="parquet")
