@@ -1,4 +1,4 @@
-"""The GPT-2 network, and its loss. It knows nothing of data, optimizers or files.
+"""The networks of GPT-1, GPT-2 and GPT-3, and their loss. It knows nothing of data, optimizers or files.
 
 Tensor names end in their shape:
 
@@ -10,44 +10,80 @@ The vocabulary is padded inside to a multiple of 64, so that the head's matrix p
 takes no part in the softmax, gets no gradient and is never seen outside: logits have the tokenizer's own vocabulary.
 """
 
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.utils.checkpoint import checkpoint
 
 from pretrain.presets import ModelConfig
 
 VOCABULARY_MULTIPLE = 64
 NORM_EPSILON = 1e-5
-# Standard deviations of the released GPT-2: embeddings and matrices .02, positions .01.
+# Standard deviations: .02 for all of GPT-1 (Radford et al. 2018, section 4.1); .01 for the positions of the released
+# GPT-2.
 _INIT_STD = 0.02
 _POSITION_STD = 0.01
 # Logits held at once, in elements: 4 MiB in float32, which stays in the cache; on a GPU 1 GiB keeps it busy.
 _CPU_LOGITS = 2**20
 _GPU_LOGITS = 2**28
 
+# What attention may see beyond the causal rule; None: the causal rule alone.
+Mask = Tensor | BlockMask | None
+
+
+class Cache:
+    """Keys and values of the positions read so far, [B, H, T, K] each, layer by layer; it begins empty."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __len__(self) -> int:
+        return self._pairs[0][0].shape[2] if self._pairs else 0
+
+    def extend(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Take up a layer's new positions; returns all of them."""
+        if layer in self._pairs:
+            before_k, before_v = self._pairs[layer]
+            k_BHTK, v_BHTK = torch.cat([before_k, k_BHTK], 2), torch.cat([before_v, v_BHTK], 2)
+        self._pairs[layer] = k_BHTK, v_BHTK
+        return k_BHTK, v_BHTK
+
 
 class Attention(nn.Module):
-    """Causal self-attention over all earlier positions."""
+    """Causal self-attention."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.heads = config.heads
+        self.heads, self.layer = config.heads, layer
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.out = nn.Linear(config.width, config.width)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, mask: Mask, dropout: float, cache: Cache | None) -> Tensor:
         B, T, D = x_BTD.shape
         qkv_3BHTK = self.qkv(x_BTD).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         q_BHTK, k_BHTK, v_BHTK = qkv_3BHTK.unbind(0)
-        y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, is_causal=True)
+        if cache is not None:
+            k_BHTK, v_BHTK = cache.extend(self.layer, k_BHTK, v_BHTK)
+        if isinstance(mask, BlockMask):
+            y_BHTK = _flex()(q_BHTK, k_BHTK, v_BHTK, block_mask=mask)
+        else:
+            # Without a mask a single new position sees all that the cache holds.
+            causal = mask is None and k_BHTK.shape[2] == T
+            y_BHTK = F.scaled_dot_product_attention(
+                q_BHTK, k_BHTK, v_BHTK, attn_mask=mask, dropout_p=dropout, is_causal=causal
+            )
         out_BTD: Tensor = self.out(y_BHTK.transpose(1, 2).reshape(B, T, D))
         return out_BTD
 
 
 class FeedForward(nn.Module):
-    """Two layers with the tanh approximation of GELU between them."""
+    """Two layers with the tanh approximation of GELU between them, as in OpenAI's code of GPT-1 and GPT-2."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -60,23 +96,27 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each normed before and added after (GPT-2's pre-norm)."""
+    """Attention and feed-forward, each added to its input, and normed before (pre) or after the addition (post)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
+        self.pre = config.norm == "pre"
         self.norm_1 = nn.LayerNorm(config.width, eps=NORM_EPSILON)
-        self.attention = Attention(config)
+        self.attention = Attention(config, layer)
         self.norm_2 = nn.LayerNorm(config.width, eps=NORM_EPSILON)
         self.mlp = FeedForward(config)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        x_BTD = x_BTD + self.attention(self.norm_1(x_BTD))
-        out_BTD: Tensor = x_BTD + self.mlp(self.norm_2(x_BTD))
+    def forward(self, x_BTD: Tensor, mask: Mask = None, dropout: float = 0.0, cache: Cache | None = None) -> Tensor:
+        if self.pre:
+            x_BTD = x_BTD + _drop(self.attention(self.norm_1(x_BTD), mask, dropout, cache), dropout)
+            return x_BTD + _drop(self.mlp(self.norm_2(x_BTD)), dropout)
+        x_BTD = self.norm_1(x_BTD + _drop(self.attention(x_BTD, mask, dropout, cache), dropout))
+        out_BTD: Tensor = self.norm_2(x_BTD + _drop(self.mlp(x_BTD), dropout))
         return out_BTD
 
 
 class GPT(nn.Module):
-    """GPT-2: learned positions, pre-norm blocks, a final norm, the head tied to the embedding.
+    """Learned positions, blocks, a final norm where blocks norm before, and the head tied to the embedding.
 
     Built on the meta device it costs nothing; `create` gives one with weights.
     """
@@ -88,8 +128,8 @@ class GPT(nn.Module):
         padded = -(-vocabulary // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
         self.wte = nn.Embedding(padded, config.width)
         self.wpe = nn.Embedding(config.context, config.width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width, eps=NORM_EPSILON)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.norm = nn.LayerNorm(config.width, eps=NORM_EPSILON) if config.norm == "pre" else nn.Identity()
 
     @classmethod
     def create(cls, config: ModelConfig, vocabulary: int, *, seed: int) -> "GPT":
@@ -102,14 +142,16 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
-        # GPT-2, section 2.3: layers that feed the residual stream are scaled by 1 / sqrt(number of such layers).
-        residual_std = _INIT_STD / (2 * self.config.layers) ** 0.5
+        residual_std, position_std = _INIT_STD, _INIT_STD
+        if self.config.norm == "pre":
+            # GPT-2, section 2.3: layers that feed the residual stream are scaled by 1 / sqrt(number of such layers).
+            residual_std, position_std = _INIT_STD / (2 * self.config.layers) ** 0.5, _POSITION_STD
         for name, parameter in self.named_parameters():
             if name == "wte.weight":
                 parameter[: self.vocabulary].normal_(0, _INIT_STD, generator=generator)
                 parameter[self.vocabulary :].zero_()
             elif name == "wpe.weight":
-                parameter.normal_(0, _POSITION_STD, generator=generator)
+                parameter.normal_(0, position_std, generator=generator)
             elif name.endswith(("out.weight", "down.weight")):
                 parameter.normal_(0, residual_std, generator=generator)
             elif parameter.dim() == 2:
@@ -122,12 +164,39 @@ class GPT(nn.Module):
         padding = self.wte.num_embeddings - self.vocabulary
         return sum(parameter.numel() for parameter in self.parameters()) - padding * self.config.width
 
-    def hidden(self, ids_BT: Tensor) -> Tensor:
-        """The final hidden states, [B, T, D], of int ids [B, T] with T at most the context."""
-        positions_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-        x_BTD: Tensor = self.wte(ids_BT) + self.wpe(positions_T)
-        for block in self.blocks:
-            x_BTD = block(x_BTD)
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        *,
+        cache: Cache | None = None,
+        end_of_text: int | None = None,
+        dropout: float = 0.0,
+        recompute: bool = False,
+    ) -> Tensor:
+        """The final hidden states, [B, T, D], of int ids [B, T] with T at most the context.
+
+        Args:
+            cache: holds the positions before `ids_BT`, and takes these up.
+            end_of_text: with it no position attends across one: each begins a document. None, as GPT-3 did: documents
+                of a window see those before them.
+            dropout: drawn from torch's own generator of the device; `loss` seeds it.
+            recompute: keep only the blocks' inputs for the backward pass, and run each block again there.
+
+        Raises:
+            ValueError: if both a cache and an end-of-text are given.
+        """
+        if cache is not None and end_of_text is not None:
+            raise ValueError("a cache holds one document; give it without end_of_text")
+        T, first = ids_BT.shape[1], 0 if cache is None else len(cache)
+        positions_T = torch.arange(first, first + T, device=ids_BT.device)
+        x_BTD: Tensor = _drop(self.wte(ids_BT) + self.wpe(positions_T), dropout)
+        documents_BT = None if end_of_text is None else (ids_BT == end_of_text).cumsum(1)
+        # FlexAttention knows no dropout, and on the CPU no backward pass.
+        flex = ids_BT.device.type == "cuda" and not dropout and cache is None
+        masks = {band: _mask(first, ids_BT, band, documents_BT, flex) for band in set(self.config.bands)}
+        for block, band in zip(self.blocks, self.config.bands, strict=True):
+            arguments = (x_BTD, masks[band], dropout, cache)
+            x_BTD = checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
         x_BTD = self.norm(x_BTD)
         return x_BTD
 
@@ -135,12 +204,29 @@ class GPT(nn.Module):
         """Logits of the next token at every position, [B, T, vocabulary]."""
         return F.linear(self.hidden(ids_BT), self.wte.weight[: self.vocabulary])
 
-    def loss(self, windows_BT: Tensor) -> Tensor:
+    def next(self, ids_BT: Tensor, cache: Cache) -> Tensor:
+        """Logits of the token after these ids, which follow those of the cache, and are taken up: [B, vocabulary]."""
+        return F.linear(self.hidden(ids_BT, cache=cache)[:, -1], self.wte.weight[: self.vocabulary])
+
+    def loss(
+        self,
+        windows_BT: Tensor,
+        *,
+        seed: int | None = None,
+        end_of_text: int | None = None,
+        recompute: bool = False,
+    ) -> Tensor:
         """Mean nats of tokens 1.. of each int64 window given those before them; a scalar to call backward on.
 
         The logits exist a chunk of rows at a time, so memory does not grow with windows x vocabulary.
+
+        Args:
+            seed: of the dropout, below 2^63: the same seed drops the same. None: nothing is dropped.
+            end_of_text, recompute: as for `hidden`.
         """
-        hidden_BTD = self.hidden(windows_BT[:, :-1])
+        rate = 0.0 if seed is None else self.config.dropout
+        with _seeded(windows_BT.device, seed) if seed is not None and rate else contextlib.nullcontext():
+            hidden_BTD = self.hidden(windows_BT[:, :-1], end_of_text=end_of_text, dropout=rate, recompute=recompute)
         loss: Tensor = _ChunkedLoss.apply(
             hidden_BTD.flatten(0, 1), self.wte.weight, windows_BT[:, 1:].flatten(), self.vocabulary
         )
@@ -156,6 +242,48 @@ class GPT(nn.Module):
             for h_CD, t_C in _chunks(hidden_ND, targets_N, self.wte.num_embeddings)
         ]
         return torch.cat(chunks).view(windows_BT.shape[0], -1)
+
+
+def _drop(x_BTD: Tensor, rate: float) -> Tensor:
+    return F.dropout(x_BTD, rate) if rate else x_BTD
+
+
+@contextlib.contextmanager
+def _seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Torch's generator of the device begins at the seed, and afterwards stands where it stood."""
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if cuda else []):
+        (torch.cuda if cuda else torch.default_generator).manual_seed(seed)
+        yield
+
+
+@functools.cache
+def _flex() -> Callable[..., Tensor]:
+    # Compiled, it skips the blocks that a mask leaves out; without, it makes all T x T scores.
+    return torch.compile(flex_attention)
+
+
+def _mask(first: int, ids_BT: Tensor, band: int | None, documents_BT: Tensor | None, flex: bool) -> Mask:
+    """The mask of a layer, for queries `first`, ... and keys 0, ...; None where the causal rule says all."""
+    B, T = ids_BT.shape
+    total = first + T
+    if (band is None or band >= total) and documents_BT is None and (first == 0 or T == 1):
+        return None
+
+    def allowed(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        ahead = first + q - k
+        out = ahead >= 0
+        if band is not None:
+            out = out & (ahead < band)
+        if documents_BT is not None:
+            out = out & (documents_BT[b, q] == documents_BT[b, k])
+        return out
+
+    device, batch = ids_BT.device, None if documents_BT is None else B
+    if flex:
+        return create_block_mask(allowed, batch, None, T, total, device=device)
+    b_B111, q_T1, k_T = (torch.arange(size, device=device) for size in (batch or 1, T, total))
+    return allowed(b_B111[:, None, None, None], k_T, q_T1[:, None], k_T)
 
 
 def _chunks(hidden_ND: Tensor, targets_N: Tensor, padded: int) -> list[tuple[Tensor, Tensor]]:

@@ -205,9 +205,10 @@ class Trainer:
         plan, first = self.state.plan, self.state.samples
         count = min(plan.batch, plan.samples - first)
         total, loss = plan.tokens(plan.samples), torch.zeros((), device=self.device)
-        for windows in self.loader.batch(first, count, self.recipe.micro_windows):
+        for index, windows in enumerate(self.loader.batch(first, count, self.recipe.micro_windows)):
+            seed = draw.key("pretrain.dropout", plan.seed, first, index) >> 1
             with machine.mixed(self.device):
-                part = self.model.loss(windows) * (len(windows) / count)
+                part = self.model.loss(windows, seed=seed) * (len(windows) / count)
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)

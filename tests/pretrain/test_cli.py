@@ -85,7 +85,7 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         ("train --data x --out y --preset tiny --sed 1", 2, "did you mean --seed?"),
         ("train --data x --out y --preset tiny --token=5", 2, "did you mean --tokens?"),
         ("train --data x --out y --preset tniy", 2, "no preset 'tniy'; did you mean 'tiny'?"),
-        ("train --data x --out y --preset xxl", 2, "there are tiny, gpt2"),
+        ("train --data x --out y --preset xxl", 2, "there are tiny, gpt1-tiny"),
         ("train --data x --out y --preset tiny --tokens 0", 2, "0 is below 1"),
         ("train --data x --out y --preset tiny --tokens many", 2, "'many' is no whole number"),
         ("train --data x --out y --preset tiny --device tpu", 2, "tpu"),

@@ -111,6 +111,21 @@ def test_a_run_stopped_at_any_step_goes_on_to_the_same_bytes(
     assert outputs(tmp_path / "stopped") == outputs(tmp_path / "run")
 
 
+@pytest.mark.parametrize("changes", [{"norm": "post", "dropout": 0.1}, {"band": 4, "dropout": 0.2}])
+def test_what_dropout_drops_is_the_same_after_a_stop(
+    settings: Any, recorder: Any, tmp_path: Path, micro: Preset, changes: Any
+) -> None:
+    """It depends on the seed and the sample alone, not on what torch's generator did before."""
+    preset = dataclasses.replace(micro, model=dataclasses.replace(micro.model, **changes))
+    Trainer(settings(preset=preset, tokens=1280), recorder()).run()
+    stopped = settings(preset=preset, tokens=1280, out=str(tmp_path / "stopped"))
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(stopped, recorder(stop_after=5)).run()
+    torch.manual_seed(12)
+    Trainer(stopped, recorder()).run()
+    assert outputs(tmp_path / "stopped") == outputs(tmp_path / "run")
+
+
 def test_a_run_stopped_after_every_checkpoint_goes_on_to_the_same_bytes(
     settings: Any, recorder: Any, tmp_path: Path
 ) -> None:
@@ -229,7 +244,7 @@ def test_a_loss_that_is_no_number_stops_the_run_before_the_weights_move(
 ) -> None:
     trainer = Trainer(settings(), recorder())
     loss = GPT.loss
-    monkeypatch.setattr(GPT, "loss", lambda self, windows: loss(self, windows) * torch.nan)
+    monkeypatch.setattr(GPT, "loss", lambda self, windows, **given: loss(self, windows, **given) * torch.nan)
     before = [parameter.clone() for parameter in trainer.model.parameters()]
     with pytest.raises(CurateError, match=r"step 1 \(samples 0 to 8\): loss nan"):
         trainer.run()
