@@ -29,6 +29,7 @@ Mask = npt.NDArray[np.bool_]
 NEIGHBOURS = (-3, -2, -1, 1, 2, 3)
 _SHAPE = ("words", "link_share", "ended", "inner", "is_p", "is_heading", "is_li")
 _TAGS = ("p", "li", "td", "div", "h1", "h2", "h3", "h4", "pre", "dd", "blockquote", "section", "article", "figcaption")
+_HINTS = tuple(Hint)[:15]  # those that the packaged model was trained with
 FEATURES: tuple[str, ...] = (
     *("words", "words_10", "words_25", "chars_per_word", "link_share", "all_link", "bold_share", "digit_share"),
     *("upper_share", "inner", "stops", "ended", "depth", "position", "position_squared", "page_words"),
@@ -36,8 +37,8 @@ FEATURES: tuple[str, ...] = (
     "plain_words",
     *(f"tag_{name}" for name in _TAGS),
     *(f"in_{kind.name.lower()}" for kind in Kind),
-    *(f"near_{hint.name.lower()}" for hint in Hint),
-    *(f"far_{hint.name.lower()}" for hint in Hint),
+    *(f"near_{hint.name.lower()}" for hint in _HINTS),
+    *(f"far_{hint.name.lower()}" for hint in _HINTS),
     *(f"{name}_{at:+d}" for at in NEIGHBOURS for name in _SHAPE),
 )
 
@@ -100,7 +101,7 @@ def features(table: BlockTable) -> F32:
     result = np.zeros((len(table.blocks), len(FEATURES)), np.float32)
     plain = np.zeros(len(table.blocks) + 1, np.int64)
     codes = np.array([tags.CODES[name] for name in _TAGS])
-    _features(table.blocks, table.page_blocks, plain, codes, np.array(NEIGHBOURS), len(Kind), len(Hint), result)
+    _features(table.blocks, table.page_blocks, plain, codes, np.array(NEIGHBOURS), len(Kind), len(_HINTS), result)
     return result
 
 

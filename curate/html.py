@@ -12,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate import tags
+from curate import block, tags
+from curate.block import BLOCK
+from curate.elements import ELEMENT, MAX_DEPTH, ORDINALS, pop, push, target
 from curate.markup import (
+    TAG,
     attributes,
     declaration,
     end_tag,
@@ -21,53 +24,24 @@ from curate.markup import (
     hash_name,
     is_letter,
     is_space,
-    is_spaceless,
     kernel,
     put,
     reference,
 )
-from curate.tags import Kind, Rule
+from curate.tags import Kind, Meta, Rule
 
-# Elements nested deeper than this only count their depth; browsers flatten the tree at 512 too (Blink's limit).
-MAX_DEPTH = 512
-
-BLOCK = np.dtype(
+META = np.dtype(
     [
-        ("start", np.int64),  # bytes of BlockTable.text
+        ("start", np.int64),  # bytes of the page
         ("stop", np.int64),
-        ("flags", np.uint32),  # kinds of the elements around: tags.Kind
-        ("near", np.uint32),  # tags.Hint of the class, id and role words of the two innermost elements
-        ("far", np.uint32),  # the same for all elements around
-        ("depth", np.int32),  # open block elements
-        ("row", np.int32),  # ordinal of the table row within its page, from 1; 0 outside tables
-        ("cell", np.int32),  # ordinal of the table cell within its page, from 1; 0 outside cells
-        ("chars", np.int32),  # code points that are not white space
-        ("link_chars", np.int32),  # those within <a href>
-        ("bold_chars", np.int32),  # those within <b>, <strong>
-        ("words", np.int32),  # runs of non-white-space; each code point of a script without spaces counts as one
-        ("digits", np.int32),  # ASCII digits
-        ("upper", np.int32),  # words that begin with an ASCII capital
-        ("inner", np.int32),  # commas and their like
-        ("stops", np.int32),  # sentence-final marks
-        ("tag", np.uint8),  # innermost block element: index into tags.NAMES
-        ("ended", np.bool_),  # the last character is a sentence-final mark
+        ("kind", np.uint8),  # tags.Meta
     ],
     align=True,
 )
-
-
-ELEMENT = np.dtype(
-    [
-        ("kinds", np.uint32),  # of this element and all around it
-        ("own", np.uint32),
-        ("near", np.uint32),
-        ("far", np.uint32),
-        ("row", np.int32),
-        ("cell", np.int32),
-        ("tag", np.uint8),
-    ],
-    align=True,
-)
+# Of one kind a page's first this many are noted: an index page has a date at each entry.
+MOST_META = 16
+# Content of an element that is an author or a date ends within this many bytes, or it is none.
+MOST_CONTENT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +51,8 @@ class BlockTable:
     text: npt.NDArray[np.uint8]  # UTF-8 of all blocks, one after another
     blocks: npt.NDArray[np.void]  # dtype BLOCK
     page_blocks: npt.NDArray[np.int64]  # [pages + 1]: page i owns blocks[page_blocks[i] : page_blocks[i + 1]]
+    meta: npt.NDArray[np.void]  # dtype META: what the pages say of themselves outside their text, in their order
+    page_meta: npt.NDArray[np.int64]  # [pages + 1]: page i owns meta[page_meta[i] : page_meta[i + 1]]
 
     @property
     def num_pages(self) -> int:
@@ -121,28 +97,60 @@ def scan(pages: pa.StringArray) -> BlockTable:
     out = np.empty(total + total // 5 + 8, np.uint8)
     blocks = np.empty(total // 4 + len(pages) + 2, BLOCK)
     page_blocks = np.zeros(len(pages) + 1, np.int64)
+    meta = np.empty(len(pages) * MOST_META * len(Meta), META)
+    page_meta = np.zeros(len(pages) + 1, np.int64)
     stack = np.zeros(MAX_DEPTH + 1, ELEMENT)  # stack[0] stands for the page
     opened = np.zeros(len(tags.NAMES), np.int32)  # open elements by name
-    count, size = _scan(text, starts, out, blocks, page_blocks, stack, opened, *tags.tables())
-    return BlockTable(out[:size].copy(), blocks[:count].copy(), page_blocks)
+    noted = np.zeros(len(Meta) + 1, np.int32)  # spans of each kind
+    state = (stack, opened, noted, np.zeros(1, ORDINALS), np.zeros(1, TAG))
+    count, size, said = _scan(text, starts, out, blocks, page_blocks, meta, page_meta, *state, *tags.tables())
+    return BlockTable(out[:size].copy(), blocks[:count].copy(), page_blocks, meta[:said].copy(), page_meta)
 
 
 @kernel
-def _scan(data, offsets, out, blocks, page_blocks, stack, opened, keys, values, rules, kinds, ends, walls, windows):  # type: ignore[no-untyped-def]
-    """Fill out, blocks and page_blocks from the pages data[offsets[i]:offsets[i + 1]]: (blocks, bytes) written."""
-    at = count = 0
+def _scan(  # type: ignore[no-untyped-def]
+    data,
+    offsets,
+    out,
+    blocks,
+    page_blocks,
+    meta,
+    page_meta,
+    stack,
+    opened,
+    noted,
+    ordinals,
+    seen,
+    keys,
+    values,
+    rules,
+    kinds,
+    read,
+    ends,
+    walls,
+    windows,
+):
+    """Fill out, blocks, page_blocks, meta and page_meta from the pages data[offsets[i]:offsets[i + 1]].
+
+    Returns how many blocks, bytes of text and spans of metadata it wrote.
+    """
+    at = count = said = 0
+    last, tag = ordinals[0], seen[0]
     for page in range(len(offsets) - 1):
-        i, end = offsets[page], offsets[page + 1]
+        first, end = offsets[page], offsets[page + 1]
         opened[:] = 0
-        depth = overflow = rows = cells = bold = 0
-        link = False
-        title = 0  # 0: not seen, 1: inside, 2: seen
+        noted[:] = 0
+        last.element = last.row = last.cell = last.item = 0
+        i = plain = first  # before `plain` nothing is markup: a title's content
+        depth = overflow = bold = 0
+        title = link = linked = False  # within <title>, within <a href>, which begins in this block
         pending = 0  # white space before the next character: 0 none, 1 a space, 2 a line break
-        word = False
-        _begin(blocks, count, at)
+        word = 0  # code points of the open word
+        block.begin(blocks, count, at)
+        blocks[count].images = blocks[count].inputs = 0
         while i < end:
             byte = data[i]
-            if byte == 60:  # <
+            if byte == 60 and i >= plain:  # <
                 ahead = data[i + 1] if i + 1 < end else np.uint8(0)
                 closing = ahead == 47
                 name = i + 2 if closing else i + 1
@@ -156,43 +164,42 @@ def _scan(data, offsets, out, blocks, page_blocks, stack, opened, keys, values, 
                     ):
                         name_stop += 1
                     code = np.int64(find(keys, values, hash_name(data, name, name_stop, tags.ELEMENT, True)))
-                    if title != 1 or (closing and code == tags.TITLE):
-                        rule = rules[code]
-                        wanted = not closing and (code == tags.A or rule & Rule.BLOCK != 0)
-                        i, hints, hidden, href, slash = attributes(data, name_stop, end, wanted, keys, values)
-                        if code == 0:
-                            continue
-                        if code == tags.TITLE:
-                            if closing and title == 1:
-                                count, at = _finish(blocks, count, out, at, stack[0], 0, tags.TITLE)
-                                pending, word, title = 0, False, 2
-                            elif not closing and title == 0 and opened[tags.SVG] == 0:
-                                count, at = _finish(
-                                    blocks, count, out, at, stack[depth], depth + overflow, stack[depth].tag
-                                )
-                                pending, word, title = 0, False, 1
-                            continue
-                        if code == tags.A:
-                            link = href and not closing
-                            continue
-                        if rule & Rule.BOLD:
-                            bold = max(0, bold - 1) if closing else bold + 1
-                            continue
-                        if rule & Rule.RAW:
-                            if not closing:
-                                i = end_tag(data, i, end, name, name_stop)
-                            continue
-                        if code == tags.BR and pending != 2 and blocks[count].chars > 0:
-                            pending, word = 2, False
-                            continue
-                        # everything else divides text
-                        count, at = _finish(blocks, count, out, at, stack[depth], depth + overflow, stack[depth].tag)
-                        pending, word = 0, False
-                        if code == tags.BR or (code == tags.BODY and closing):
-                            continue
-                        below = _target(stack, depth, opened, overflow, rules, kinds, ends, walls, code, closing)
+                    i = attributes(data, name_stop, end, np.uint8(0) if closing else read[code], keys, values, tag)
+                    if code == 0:
+                        continue
+                    rule = rules[code]
+                    if code == tags.BR and pending != 2 and blocks[count].chars > 0:
+                        pending, word = 2, 0
+                        blocks[count].breaks = min(blocks[count].breaks + 1, block.MOST)
+                        continue
+                    if code == tags.TITLE and (opened[tags.SVG] > 0 or closing != title):
+                        continue
+                    divides = rule & (Rule.BLOCK | Rule.BREAK) != 0
+                    if divides or code == tags.TITLE or code == tags.BR:
+                        count, at = block.finish(blocks, count, out, at, stack, depth, overflow, title)
+                        pending, word, linked = 0, 0, False
+                    if not closing:
+                        block.embed(blocks[count], rule)
+                        kind, start, stop = _say(data, i, end, name, name_stop, code, tag, noted)
+                        if kind:
+                            noted[kind] += 1
+                            meta[said].kind, meta[said].start, meta[said].stop = kind, start - first, stop - first
+                            said += 1
+                    if code == tags.TITLE:
+                        title = not closing
+                        plain = end_tag(data, i, end, name, name_stop) if title else i
+                    elif code == tags.A:
+                        link = linked = tag.href and not closing
+                        blocks[count].links = min(blocks[count].links + link, block.MOST)
+                    elif rule & Rule.BOLD:
+                        bold = max(0, bold - 1) if closing else bold + 1
+                    elif rule & Rule.RAW:
+                        if not closing:
+                            i = end_tag(data, i, end, name, name_stop)
+                    elif divides and (code != tags.BODY or not closing):
+                        below = target(stack, depth, opened, overflow, rules, kinds, ends, walls, code, closing)
                         if below < depth:
-                            depth, cut = _pop(stack, depth, opened, rules, below)
+                            depth, cut = pop(stack, depth, opened, rules, below)
                             overflow = 0
                             if cut:  # formatting does not leave a cell
                                 link, bold = False, 0
@@ -200,30 +207,22 @@ def _scan(data, offsets, out, blocks, page_blocks, stack, opened, keys, values, 
                             overflow -= 1
                         if closing or rule & Rule.BLOCK == 0 or (rule & Rule.ALONE and opened[code] > 0):
                             continue
-                        if slash and code == tags.SVG:
+                        if tag.slash and code == tags.SVG:
                             continue
                         if depth == MAX_DEPTH:
                             overflow += 1
                             continue
-                        if rule & Rule.ROW:
-                            rows += 1
-                        if rule & Rule.CELL:
-                            cells += 1
-                        inside = kinds[code] | (np.uint32(Kind.HIDDEN) if hidden else np.uint32(0))
-                        depth = _push(stack, depth, code, inside, hints)
+                        depth = push(stack, depth, code, kinds[code], rule, tag, last)
                         opened[code] += 1
-                        if rule & Rule.ROW:
-                            stack[depth].row = rows
-                        if rule & Rule.CELL:
-                            stack[depth].cell = cells
-                        continue
-                elif title != 1 and name < end and (ahead == 33 or ahead == 63 or closing):
+                    continue
+                elif name < end and (ahead == 33 or ahead == 63 or closing):
                     i = declaration(data, i, end, opened[tags.SVG] > 0)
                     continue
+            before = i
             point, second, i = _character(data, i, end, byte, keys, values, windows)
             if point == 32:
-                word = False
-                if stack[depth].kinds & Kind.PREFORMATTED and title != 1:
+                word = 0
+                if stack[depth].kinds & Kind.PREFORMATTED and not title:
                     if blocks[count].chars > 0 and pending == 0:
                         out[at] = byte if is_space(byte) and byte != 13 else np.uint8(32)
                         at += 1
@@ -232,18 +231,51 @@ def _scan(data, offsets, out, blocks, page_blocks, stack, opened, keys, values, 
                 continue
             if point == 0:
                 continue
-            if pending and blocks[count].chars > 0:
+            if blocks[count].chars == 0:
+                blocks[count].page_start = before - first
+                if link and not linked:
+                    blocks[count].links = min(blocks[count].links + 1, block.MOST)
+            elif pending:
                 out[at] = 10 if pending == 2 else 32
                 at += 1
             pending = 0
             at = put(out, at, point)
             if second:
                 at = put(out, at, second)
-            word = _count(blocks, count, point, word, link, bold > 0)
-        tag = tags.TITLE if title == 1 else stack[depth].tag
-        count, at = _finish(blocks, count, out, at, stack[depth], depth + overflow, tag)
+            word = block.add(blocks[count], point, word, link, bold > 0)
+            blocks[count].page_stop = i - first
+        count, at = block.finish(blocks, count, out, at, stack, depth, overflow, title)
         page_blocks[page + 1] = count
-    return count, at
+        page_meta[page + 1] = said
+    return count, at, said
+
+
+@kernel
+def _say(data, i, end, name, name_stop, code, tag, noted):  # type: ignore[no-untyped-def]
+    """(tags.Meta, start, stop) of what a start tag, or its element's content from i on, says; a kind of 0: nothing."""
+    kind, start, stop = np.int64(tag.property), tag.value, tag.value_stop
+    if code == tags.META:
+        kind = kind if kind else np.int64(tag.name)
+    elif code == tags.HTML:
+        kind = np.int64(Meta.LANGUAGE)
+    elif code == tags.LINK:
+        kind = kind if kind == Meta.CANONICAL else np.int64(0)
+    elif code == tags.SCRIPT:
+        kind = kind if kind == Meta.JSON else np.int64(0)
+    elif kind < Meta.AUTHOR or kind > Meta.MODIFIED:
+        kind = np.int64(Meta.TIME) if code == tags.TIME else np.int64(0)
+    if kind == 0 or noted[kind] >= MOST_META:
+        return np.int64(0), start, stop
+    if code == tags.SCRIPT:
+        start, stop = i, end_tag(data, i, end, name, name_stop)
+    elif start == stop and kind in (Meta.AUTHOR, Meta.PUBLISHED, Meta.MODIFIED) and code != tags.META:
+        most = min(end, i + MOST_CONTENT)
+        start, stop = i, end_tag(data, i, most, name, name_stop)
+        if stop == most:
+            return np.int64(0), start, stop
+        if kind == Meta.AUTHOR:
+            kind = np.int64(Meta.BYLINE)
+    return (kind if start < stop else np.int64(0)), start, stop
 
 
 @kernel
@@ -273,112 +305,3 @@ def _character(data, i, end, byte, keys, values, windows):  # type: ignore[no-un
     elif 0x7F <= point < 0xA0 or point == 0xAD:  # controls, and soft hyphens, which divide words for nothing
         point = np.int64(0)
     return point, second, after
-
-
-@kernel
-def _count(blocks, count, point, word, link, bold):  # type: ignore[no-untyped-def]
-    """Count one visible character; whether a word is now open."""
-    block = blocks[count]
-    block.chars += 1
-    if link:
-        block.link_chars += 1
-    if bold:
-        block.bold_chars += 1
-    if is_spaceless(point):
-        block.words += 1
-        word = False
-    elif not word:
-        block.words += 1
-        block.upper += 65 <= point <= 90
-        word = True
-    if point < 0x80:
-        block.digits += 48 <= point <= 57
-        block.inner += point == 44 or point == 58 or point == 59  # , : ;
-        stop = point == 46 or point == 33 or point == 63  # . ! ?
-        quote = point == 34 or point == 39 or point == 41
-    else:  # CJK, Arabic, Devanagari and their like
-        block.inner += point in (0x3001, 0xFF0C, 0xFF1A, 0xFF1B, 0x060C, 0x061B)
-        stop = point in (0x3002, 0xFF01, 0xFF1F, 0x2026, 0x061F, 0x06D4, 0x0964)
-        quote = point in (0x2019, 0x201D, 0xBB, 0x300D, 0xFF09)
-    block.stops += stop
-    block.ended = stop or (quote and block.ended)
-    return word
-
-
-@kernel
-def _begin(blocks, count, at):  # type: ignore[no-untyped-def]
-    block = blocks[count]
-    block.start = at
-    block.chars = block.link_chars = block.bold_chars = block.words = 0
-    block.digits = block.upper = block.inner = block.stops = 0
-    block.ended = False
-
-
-@kernel
-def _finish(blocks, count, out, at, element, depth, tag):  # type: ignore[no-untyped-def]
-    """End the current block, which lies in `element`, and begin the next: (count, at). An empty block is none."""
-    block = blocks[count]
-    if block.chars == 0:
-        _begin(blocks, count, block.start)
-        return count, block.start
-    while is_space(out[at - 1]):
-        at -= 1
-    block.stop = at
-    block.tag = tag
-    block.depth = depth
-    block.flags, block.near, block.far = element.kinds, element.near, element.far
-    block.row, block.cell = element.row, element.cell
-    _begin(blocks, count + 1, at)
-    return count + 1, at
-
-
-@kernel
-def _push(stack, depth, code, kinds, hints):  # type: ignore[no-untyped-def]
-    outer, inner = stack[depth], stack[depth + 1]
-    inner.tag = code
-    inner.kinds = outer.kinds | kinds
-    inner.own = hints
-    inner.near = outer.own | hints
-    inner.far = outer.far | hints
-    inner.row, inner.cell = outer.row, outer.cell
-    return depth + 1
-
-
-@kernel
-def _pop(stack, depth, opened, rules, below):  # type: ignore[no-untyped-def]
-    """Close all elements above `below`: (depth, whether one of them was a barrier)."""
-    cut = False
-    while depth > below:
-        code = stack[depth].tag
-        opened[code] -= 1
-        cut |= rules[code] & Rule.BARRIER != 0
-        depth -= 1
-    return depth, cut
-
-
-@kernel
-def _target(stack, depth, opened, overflow, rules, kinds, ends, walls, code, closing):  # type: ignore[no-untyped-def]
-    """The depth that a tag leaves of the open elements, before its own is opened."""
-    rule = rules[code]
-    heading = kinds[code] & Kind.HEADING
-    below = depth
-    if closing:
-        if (opened[code] == 0 and heading == 0) or overflow > 0:
-            return depth
-    elif rule & Rule.ENDS == 0 and (rule & Rule.CLOSES_P == 0 or opened[tags.P] == 0):
-        return depth
-    for k in range(depth, 0, -1):
-        tag = stack[k].tag
-        if closing:
-            if tag == code or (heading and kinds[tag] & Kind.HEADING):
-                return k - 1
-        elif ends[code, tag]:
-            return k - 1
-        elif tag == tags.P and rule & Rule.CLOSES_P:
-            below = k - 1
-            if rule & Rule.ENDS == 0:
-                return below
-        wall = tag == tags.TABLE if rule & Rule.TABLE else rules[tag] & Rule.BARRIER != 0
-        if wall or (not closing and walls[code, tag]):
-            break
-    return below

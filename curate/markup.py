@@ -1,8 +1,7 @@
 """HTML's lexis as kernels: attributes, comments, raw text, character references. No state beyond their arguments.
 
 Each takes `data` (uint8, UTF-8) and a span, reads each byte of it at most a fixed number of times, and never beyond it.
-Rules: WHATWG HTML, section 13.2.5 "tokenization". `keys`, `values`, `windows`: see
-`tags.Tables`.
+Rules: WHATWG HTML, section 13.2.5 "tokenization". `keys`, `values`, `windows`: see `tags.Tables`.
 """
 
 import numpy as np
@@ -12,6 +11,23 @@ from curate import tags
 
 # Kernels that allocate nothing: without reference counts on every array that a call passes, twice the speed.
 kernel = njit(cache=True, nogil=True, _nrt=False)
+
+# What a start tag's attributes say: see `attributes`.
+TAG = np.dtype(
+    [
+        ("value", np.int64),  # span in `data` of the attribute that was asked for; 0: absent
+        ("value_stop", np.int64),
+        ("hints", np.uint32),  # tags.Hint
+        ("number", np.int32),  # of an item or a list, if `numbered`
+        ("property", np.uint8),  # tags.Meta by property, itemprop, rel or type
+        ("name", np.uint8),  # ... by name
+        ("numbered", np.bool_),
+        ("hidden", np.bool_),
+        ("href", np.bool_),
+        ("slash", np.bool_),  # self-closing
+    ],
+    align=True,
+)
 
 _DISPLAY, _NONE, _VISIBILITY, _HIDDEN = (
     np.uint64(tags.fnv(word, tags.HINT)) for word in (b"display", b"none", b"visibility", b"hidden")
@@ -87,19 +103,39 @@ def is_invisible(data, start, stop):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def attributes(data, start, stop, wanted, keys, values):  # type: ignore[no-untyped-def]
-    """Skip a tag's attributes: (past its >, hints, hidden, has href, self-closing). Looks into them if `wanted`."""
-    found, hidden, href, slash = np.uint32(0), False, False, False
+def read_property(data, start, stop, keys, values):  # type: ignore[no-untyped-def]
+    """The tags.Meta that an attribute's words name, or 0."""
+    i = start
+    while i < stop:
+        first = i
+        while i < stop and not is_space(data[i]):
+            i += 1
+        if i > first:
+            found = find(keys, values, hash_name(data, first, i, tags.PROPERTY_NAME, True))
+            if found:
+                return found
+        i += 1
+    return np.uint64(0)
+
+
+@kernel
+def attributes(data, start, stop, read, keys, values, tag):  # type: ignore[no-untyped-def]
+    """Skip a tag's attributes: past its >. What they say goes into `tag`, if `read` (an attribute, see tags.Tables)."""
+    if read:
+        tag.hints = tag.property = tag.name = 0
+        tag.hidden = tag.href = tag.numbered = False
+        tag.value = tag.value_stop = 0
+    tag.slash = False
     i = start
     while i < stop:
         byte = data[i]
         if byte == 62:  # >
-            return i + 1, found, hidden, href, slash
+            return i + 1
         if byte == 47 or is_space(byte):
-            slash = byte == 47
+            tag.slash = byte == 47
             i += 1
             continue
-        slash = False
+        tag.slash = False
         first = i
         i += 1
         while i < stop and data[i] != 62 and data[i] != 61 and data[i] != 47 and not is_space(data[i]):
@@ -124,15 +160,50 @@ def attributes(data, start, stop, wanted, keys, values):  # type: ignore[no-unty
                 while i < stop and data[i] != 62 and not is_space(data[i]):
                     i += 1
                 value_stop = i
-        if wanted:
+        if read and last - first <= tags.LONGEST_ATTRIBUTE:
             name = find(keys, values, hash_name(data, first, last, tags.ATTRIBUTE, True))
-            if name == tags.CLASS:
-                found |= read_hints(data, value, value_stop, keys, values)
-            elif name == tags.HREF:
-                href = True
-            elif name == tags.HIDDEN or (name == tags.STYLE and is_invisible(data, value, value_stop)):
-                hidden = True
-    return stop, found, hidden, href, slash
+            if name:
+                _attribute(data, value, value_stop, name, read, keys, values, tag)
+    return stop
+
+
+@kernel
+def _attribute(data, start, stop, name, read, keys, values, tag):  # type: ignore[no-untyped-def]
+    """Note what the attribute `name` with the value data[start:stop] says."""
+    if name == tags.CLASS or name == tags.ITEMPROP:
+        tag.hints |= read_hints(data, start, stop, keys, values)
+    elif name == tags.HREF:
+        tag.href = True
+    elif name == tags.HIDDEN or (name == tags.STYLE and is_invisible(data, start, stop)):
+        tag.hidden = True
+    elif name == tags.NAME:
+        tag.name = read_property(data, start, stop, keys, values)
+    elif name == tags.START:
+        number(data, start, stop, tag)
+    if (name == tags.PROPERTY or name == tags.ITEMPROP) and tag.property == 0:
+        tag.property = read_property(data, start, stop, keys, values)
+    if name == read and tag.value == 0:
+        tag.value, tag.value_stop = start, stop
+
+
+@kernel
+def number(data, start, stop, tag):  # type: ignore[no-untyped-def]
+    """Note the integer, of at most 9 digits, that data[start:stop] is but for white space around."""
+    i = start
+    while i < stop and is_space(data[i]):
+        i += 1
+    negative = i < stop and data[i] == 45
+    if negative:
+        i += 1
+    first, value = i, 0
+    while i < stop and i - first < 10 and 48 <= data[i] <= 57:
+        value = value * 10 + (data[i] - 48)
+        i += 1
+    digits = i - first
+    while i < stop and is_space(data[i]):
+        i += 1
+    if 0 < digits < 10 and i == stop:
+        tag.number, tag.numbered = -value if negative else value, True
 
 
 @kernel
