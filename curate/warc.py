@@ -14,7 +14,7 @@ read as pages of the outer file.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import IO, ClassVar
 
 from curate import charset, http, storage
 from curate.document import Dropped, Failed, Page, Record
@@ -62,27 +62,34 @@ def read(path: str, start: int = 0, stop: int | None = None, config: Warc = DEFA
         InputError: if the file is missing or unreadable, or is ARC, lz4 or another format that is not read.
     """
     with storage.open_input(path) as file:
-        window = Window(file, path)
-        head = window.read(0, LEAD)
-        if not head:
-            if start == 0:
-                yield Failed(0, "the file is empty: expected WARC records")
-            return
-        codec = container(path, head)
-        if codec is None:
-            offset = 0
-            for place, raw in _records(Stream(window.feed(0)), config):
-                if stop is not None and place >= stop:
-                    return
-                if place >= start:
-                    yield _record(place, raw, config)
-            return
-        for offset, stream in units(Members(window, codec), start, stop):
-            if isinstance(stream, Failed):
-                yield stream
-                continue
-            for index, (_, raw) in enumerate(_records(stream, config)):
-                yield _record(offset + index, raw, config)
+        yield from read_file(file, path, start, stop, config)
+
+
+def read_file(
+    file: IO[bytes], path: str, start: int = 0, stop: int | None = None, config: Warc = DEFAULT
+) -> Iterator[Record]:
+    """As `read`, of an open file; errors name `path`."""
+    window = Window(file, path)
+    head = window.read(0, LEAD)
+    if not head:
+        if start == 0:
+            yield Failed(0, "the file is empty: expected WARC records")
+        return
+    codec = container(path, head)
+    if codec is None:
+        offset = 0
+        for place, raw in _records(Stream(window.feed(0)), config):
+            if stop is not None and place >= stop:
+                return
+            if place >= start:
+                yield _record(place, raw, config)
+        return
+    for offset, stream in units(Members(window, codec), start, stop):
+        if isinstance(stream, Failed):
+            yield stream
+            continue
+        for index, (_, raw) in enumerate(_records(stream, config)):
+            yield _record(offset + index, raw, config)
 
 
 def is_splittable(path: str) -> bool:
