@@ -10,7 +10,7 @@ from curate import draw
 from curate.errors import ModelError
 from curate.shards import TOKENIZER
 from pretrain import checkpoint
-from pretrain.model import GPT
+from pretrain.model import GPT, Cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +71,19 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 @torch.inference_mode()
 def generate(model: GPT, ids: list[int], end_of_text: int, config: SampleConfig) -> list[int]:
-    """Ids that follow `ids`, up to an end-of-text, which is left out. Each is drawn given the last `context` ids."""
+    """Ids that follow `ids`, up to an end-of-text, which is left out. Each is drawn given the last `context` ids.
+
+    Until the context is full, an id costs one position; from then on positions shift with each, and it costs them all.
+    """
     device = model.wte.weight.device
     # Drawn on the CPU: a generator's numbers differ between devices.
     generator = torch.Generator().manual_seed(draw.key("pretrain.sample", config.seed) >> 1)
-    weight_VD = model.wte.weight[: model.vocabulary]
-    text = list(ids)
+    text, cache = list(ids), Cache()
     for _ in range(config.tokens):
-        window_BT = torch.tensor([text[-model.config.context :]], device=device)
-        logits_V = (model.hidden(window_BT)[0, -1] @ weight_VD.T).float().cpu()
+        if len(text) > model.config.context:
+            cache = Cache()
+        window_BT = torch.tensor([text[-model.config.context :][len(cache) :]], device=device)
+        logits_V = model.next(window_BT, cache)[0].float().cpu()
         if config.temperature == 0:
             next_id = int(logits_V.argmax())
         else:
