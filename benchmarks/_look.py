@@ -4,6 +4,7 @@ Self-contained HTML; whatever comes from a page is escaped. It does not extract 
 """
 
 import html
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ h2 b { font-variant-numeric: tabular-nums; margin-left: .8rem }
 .columns { display: grid; grid-template-columns: 2fr 1fr 1fr }
 .columns > div { padding: .5rem .8rem; max-height: 46rem; overflow: auto; border-left: 1px solid #e8e8e2; min-width: 0 }
 h3 { font-size: .72rem; text-transform: uppercase; letter-spacing: .06em; color: #55554f; margin: 0 0 .4rem }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; font: inherit; margin: 0 }
+pre { white-space: pre-wrap; line-height: 1.5; overflow-wrap: anywhere; font: inherit; margin: 0 }
 .block { display: grid; grid-template-columns: 3.2rem 4rem 1fr; border-left: 5px solid; margin: 0 0 2px;
   padding: 1px 4px }
 .block i { font-style: normal; color: #77776f; font-size: .78rem; font-variant-numeric: tabular-nums }
@@ -32,16 +33,16 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; font: inherit; margin: 0 }
 .missed { border-color: #d98a00; background: #ffefcc }
 .wrong { border-color: #c0392b; background: #fbe0dc }
 .key { padding: 0 .5rem; border-left: 5px solid; color: #1c1c1a }
-.no-dropped .block.dropped { display: none }
+header .dropped { color: #fff }
+summary { cursor: pointer; color: #77776f; font-size: .78rem; padding: 1px 4px; margin-bottom: 2px }
 @media (max-width: 900px) { .columns { grid-template-columns: 1fr } .columns > div { max-height: 30rem } }
 """
 SCRIPT = """
 const sets = document.getElementById("sets");
 sets.onchange = () => document.querySelectorAll("section").forEach(
   (page) => { page.hidden = sets.value !== "" && page.dataset.set !== sets.value });
-document.getElementById("grey").onchange =
-  (event) => document.body.classList.toggle("no-dropped", !event.target.checked);
 """
+FOLDED = 4  # longer runs of blocks rightly dropped are folded
 KEYS = {"kept": "kept", "dropped": "dropped", "missed": "gold, but dropped", "wrong": "kept, but not gold"}
 
 
@@ -80,8 +81,7 @@ def render(title: str, pages: Sequence[Shown]) -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<style>{STYLE}</style></head>\n<body><header><h1>{html.escape(title)}</h1><label>set <select id="sets">'
-        f'<option value="">all</option>{options}</select></label><label><input type="checkbox" id="grey" checked> '
-        f"show what was rightly dropped</label><div>{keys}</div></header>\n"
+        f'<option value="">all</option>{options}</select></label><div>{keys}</div></header>\n'
         + "\n".join(map(_section, pages))
         + f"\n<script>{SCRIPT}</script></body></html>\n"
     )
@@ -90,22 +90,35 @@ def render(title: str, pages: Sequence[Shown]) -> str:
 def _section(page: Shown) -> str:
     gold = page.gold
     about = " · ".join(filter(None, (gold.kind, gold.language, gold.url or gold.host)))
-    blocks = "".join(
-        f'<div class="block {block.state}"><i>{"" if block.score is None else f"{block.score:.2f}"}</i>'
-        f"<i>{html.escape(block.tag)}</i><span>{html.escape(block.text)}</span></div>"
-        for block in page.blocks
-    )
+    blocks = ""
+    for state, run in itertools.groupby(page.blocks, lambda block: block.state):
+        lines = [_line(block) for block in run]
+        fold = state == "dropped" and len(lines) > FOLDED
+        blocks += f"<details><summary>{len(lines)} dropped</summary>" * fold + "".join(lines) + "</details>" * fold
     return (
         f'<section data-set="{html.escape(gold.set)}"><h2>{html.escape(gold.file)}<b>{html.escape(page.figures)}</b>'
         f"<small>{html.escape(about)}</small></h2><div class='columns'><div><h3>blocks</h3>{blocks}</div>"
         f"<div><h3>gold</h3>{_known(page)}</div>"
-        f"<div><h3>extracted</h3><pre>{html.escape(page.text.strip())}</pre></div></div></section>"
+        f"<div><h3>extracted</h3><pre>{_lines(page.text)}</pre></div></div></section>"
     )
+
+
+def _line(block: Block) -> str:
+    score = "" if block.score is None else f"{block.score:.2f}"
+    return (
+        f'<div class="block {block.state}"><i>{score}</i><i>{html.escape(block.tag)}</i>'
+        f"<span>{html.escape(block.text)}</span></div>"
+    )
+
+
+def _lines(text: str) -> str:
+    """The text with its lines' ends, without empty lines: gold has many."""
+    return html.escape("\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines()))))
 
 
 def _known(page: Shown) -> str:
     if page.gold.kind != "snippets":
-        return f"<pre>{html.escape(page.gold.text.strip())}</pre>"
+        return f"<pre>{_lines(page.gold.text)}</pre>"
     flat = " ".join(page.text.split())
     wanted = [("kept" if " ".join(each.split()) in flat else "missed", each) for each in page.gold.with_]
     unwanted = [("wrong" if " ".join(each.split()) in flat else "dropped", each) for each in page.gold.without]

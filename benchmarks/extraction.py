@@ -35,6 +35,7 @@ from pipelines.demo import prose, site
 ROOT = Path(__file__).resolve().parents[1]
 DATA = os.environ.get("CURATE_TEST_DATA") or str(ROOT / ".cache" / "data")  # where the tests find and leave it
 QUICK, DEMO, TIMED, BATCH = 6, 200, 500, 64  # pages
+FEW = 3  # words of a block that may stand in a text by chance
 LEAST_PAGES = 10  # of a language that gets its own line
 
 Extractor = Callable[[Sequence[bytes]], list[str]]
@@ -160,14 +161,20 @@ def look(golds: Sequence[Gold], texts: Sequence[str], number: int, drawn: bool) 
 
 
 def shown_blocks(page: Gold, text: str) -> list[_look.Block]:
-    """The page's blocks: kept, by their words in the text; wanted, by their words in the gold; the model's score."""
+    """The page's blocks with the model's score.
+
+    Wanted is what training takes for wanted. Kept is the same with the text for gold, and for blocks of a few words
+    that they are a line of it.
+    """
     table = html.scan(pa.array([charset.decode(page.body).text.replace("\0", "")]))
     kept, wanted = training.labels(table, [text]), training.labels(table, [page.text])
     scored = blocks.packaged().scores(table)
+    lines = {" ".join(gold.tokens(line)) for line in text.replace("\t", "\n").splitlines()}
     found = []
     for i in range(len(table.blocks)):
         said = table.block_text(i)
-        flat = " ".join(said.split())
+        flat, words = " ".join(said.split()), gold.tokens(said)
+        taken = bool(kept[i]) and (len(words) > FEW or " ".join(words) in lines)
         known: bool | None = bool(wanted[i])
         if page.kind == "snippets":
             known = any(each in flat for each in page.with_) or (
@@ -175,7 +182,7 @@ def shown_blocks(page: Gold, text: str) -> list[_look.Block]:
             )
         elif page.kind == "prefix" and not wanted[i]:
             known = None
-        found.append(_look.Block(said, tags.NAMES[table.blocks["tag"][i]], float(scored[i]), bool(kept[i]), known))
+        found.append(_look.Block(said, tags.NAMES[table.blocks["tag"][i]], float(scored[i]), taken, known))
     return found
 
 
