@@ -39,6 +39,8 @@ _CANONICAL = re.compile(
     r"<(?:link[^>]{0,200}?canonical|meta[^>]{0,200}?og:url)[^>]{0,200}?(?:href|content)=[\"'](https?://[^\"']+)", re.I
 )
 _ARCHIVE = re.compile(r"^https?://web\.archive\.org/web/\w+/")
+# CleanEval put each page into an element of its own, at which some extractors give up.
+_WRAPPER = re.compile(rb"\A\s*<text id=[^\n]*>\s*\n|</text>\s*\Z")
 _COMMENTS = re.compile(r"^!@#\$%\^&\*\(\)\s+COMMENTS\s*$", re.M)
 _FENCE = re.compile(r"^\s*```.*$", re.M)
 _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
@@ -205,7 +207,7 @@ def read(folder: str, sets: Sequence[str] | None = None) -> list[Gold]:
 
 def _page(root: Path, row: dict[str, Any]) -> Gold | None:
     """The page of a row of the manifest, its language not yet known; None where its gold is of no use."""
-    body = (root / row["file"]).read_bytes()
+    body = _WRAPPER.sub(b"", (root / row["file"]).read_bytes())
     page = charset.decode(body).text
     versions = _READERS[row["set"]](charset.decode((root / row["gold"]).read_bytes(), markup=False).text)
     gold = versions[0]
