@@ -1,9 +1,10 @@
 """What a task needs to know: the run directory, the recipe and its stage. Travels to every worker."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from curate import storage
 from pipelines import io
+from pipelines.inputs import Listings
 from pipelines.recipe import Recipe
 
 
@@ -15,6 +16,7 @@ class Context:
     stage: str
     recipe: Recipe
     off: frozenset[str] = frozenset()  # stages that a stated rule has switched off in this run
+    listings: Listings = field(default_factory=Listings, compare=False)  # of the process that plans
 
     def path(self, *parts: str) -> str:
         """A path in the run directory."""

@@ -30,11 +30,12 @@ plan_cuts = shard.tasks
 
 def benchmarks(context: Context) -> list[tuple[str, str]]:
     """(name, path) of each benchmark file."""
-    return files.expand("decontaminate", context.recipe.decontaminate.paths, decontaminate.is_benchmark)
+    key, paths = "decontaminate", context.recipe.decontaminate.paths
+    return context.listings.once(key, lambda: files.expand(key, paths, decontaminate.is_benchmark))
 
 
-def inputs(context: Context) -> list[str]:
-    return [path for _, path in benchmarks(context)]
+def inputs(context: Context) -> list[files.Identity]:
+    return [(path, None) for _, path in benchmarks(context)]
 
 
 def off(context: Context) -> str | None:

@@ -21,6 +21,7 @@ import apache_beam as beam
 
 from pipelines import decontaminate, dedup, ingest, karma, mix, score, tokenize, train
 from pipelines.context import Context
+from pipelines.inputs import Identity
 from pipelines.io import Task
 from pipelines.recipe import Recipe
 from pipelines.transforms import Join, MergeInto, Receive, RunTasks, Send
@@ -52,7 +53,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     follows: str | None = None  # the stage whose kept documents it reads
     owns: tuple[str, ...] = ()  # folders and files, removed when it is built anew
-    inputs: Callable[[Context], list[str]] = lambda context: []
+    inputs: Callable[[Context], list[Identity]] = lambda context: []
     off: Callable[[Context], str | None] = lambda context: None  # the rule that switches it off, as a sentence
 
 

@@ -8,28 +8,43 @@ import pyarrow as pa
 from curate import ingest, sources, storage
 from curate.document import DOCUMENTS, SAMPLES, SIGNATURES, Dropped, Failed, Page, Record, document_id
 from curate.errors import InputError
-from pipelines import guard, io, karma
+from pipelines import crawl, fetch, guard, io, karma, web
 from pipelines import inputs as files
 from pipelines.context import Context
-from pipelines.recipe import Source
+from pipelines.recipe import Crawl, Source
 
 STAGE = "ingest"
 STEP = "splits"
 MOST_FILES = 1000  # in one task
 
 
-def inputs(context: Context) -> list[str]:
-    """The files of all sources of text.
+def inputs(context: Context) -> list[files.Identity]:
+    """The files of all sources of text; a crawl that is given by name is one.
 
     Raises:
         InputError: if one is missing, or of a format that cannot be told.
     """
-    found = []
+    found: list[files.Identity] = []
     for key, source in context.recipe.sources.texts().items():
-        for _, path in files.of_source(key, source):
+        if listing := named(context, source):
+            found.append((f"{len(listing.files)} files of a crawl", listing.identity))
+            continue
+        for _, path in listed(context, key, source):
             files.format_of(path, source)
-            found.append(path)
+            found.append((path, None))
     return found
+
+
+def listed(context: Context, key: str, source: Source) -> list[tuple[str, str]]:
+    """(name, path) of each file of a source that is given by paths."""
+    return context.listings.once(key, lambda: files.of_source(key, source))
+
+
+def named(context: Context, source: Source) -> crawl.Listing | None:
+    """The files of a crawl that is given by name or index; None for any other source."""
+    if isinstance(source, Crawl) and crawl.is_named(source):
+        return context.listings.once("named crawl", lambda: crawl.find(context.recipe))
+    return None
 
 
 def plan(context: Context) -> list[io.Task]:
@@ -43,7 +58,10 @@ def plan(context: Context) -> list[io.Task]:
 
 def parts(context: Context, key: str, source: Source) -> Iterator[dict[str, Any]]:
     """The source's files, or ranges of those that can be cut."""
-    for name, path in files.of_source(key, source):
+    if listing := named(context, source):
+        yield from crawl.parts(listing, context.recipe.fetch.crawls, context.recipe.ingest.split_bytes)
+        return
+    for name, path in listed(context, key, source):
         form = files.format_of(path, source)
         splits = sources.splits(form, path, context.recipe.ingest.split_bytes)
         size = storage.size(path) // len(splits)
@@ -92,6 +110,7 @@ class Split:
 
     def run(self) -> None:
         settings = self.context.recipe.ingest
+        before = fetch.counts()
         block: list[ingest.Entry] = []
         for entry in self.entries():
             block.append(entry)
@@ -108,6 +127,7 @@ class Split:
         if len(sample):
             self.outputs.append(path("samples", f"{self.task.name}.parquet"))
             storage.write_table(self.outputs[-1], sample)
+        self.tally.extra.update(fetch.counts() - before)
         self.context.finish(STEP, self.task, self.tally, *self.outputs, shards=self.shards, samples=len(sample))
 
     def entries(self) -> Iterator[ingest.Entry]:
@@ -128,12 +148,16 @@ class Split:
                         self.fail(self.source, name, offset, error)
 
     def records(self, part: dict[str, Any]) -> Iterator[Record]:
-        """The part's records. A file that is none of its format is one dead letter; one that is gone stops the task."""
+        """The part's records. A file that is none of its format is one dead letter; one that is gone, or cannot be
+        fetched, stops the task."""
         reader = self.context.recipe.sources.texts()[self.source].reader
         try:
-            yield from sources.open(part["format"], part["path"], part["start"], part["stop"], reader)
+            if "captures" in part:
+                yield from crawl.read(part["path"], part["captures"], reader.warc)
+            else:
+                yield from sources.open(part["format"], part["path"], part["start"], part["stop"], reader)
         except InputError as error:
-            if not storage.exists(part["path"]):
+            if web.failed(part["path"], error) or not storage.exists(part["path"]):
                 raise
             yield Failed(part["start"], str(error))
 

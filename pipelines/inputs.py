@@ -4,11 +4,34 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 from curate import sources, storage
 from curate.errors import InputError
 from pipelines.recipe import Source
+
+T = TypeVar("T")
+
+Identity = tuple[str, str | None]
+"""An input and what tells it from another of its name; None: whatever its store says of it."""
+
+
+class Listings:
+    """What a recipe names, listed once a run. It does not travel: a worker that asks lists anew."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, find: Callable[[], T]) -> T:
+        """What `find` finds, at the first call with the key."""
+        if key not in self._known:
+            self._known[key] = find()
+        known: T = self._known[key]
+        return known
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Listings, ()
 
 
 def expand(key: str, patterns: Sequence[str], belongs: Callable[[str], bool]) -> list[tuple[str, str]]:

@@ -18,8 +18,14 @@ SOURCE = "reddit"
 BLOCK = 1 << 16  # links in memory at a time
 
 
-def inputs(context: Context) -> list[str]:
-    return [path for _, path in files.expand("sources.reddit", context.recipe.sources.reddit.paths, reddit.is_table)]
+def submissions(context: Context) -> list[tuple[str, str]]:
+    """(name, path) of each file of submissions."""
+    key, paths = "sources.reddit", context.recipe.sources.reddit.paths
+    return context.listings.once(key, lambda: files.expand(key, paths, reddit.is_table))
+
+
+def inputs(context: Context) -> list[files.Identity]:
+    return [(path, None) for _, path in submissions(context)]
 
 
 def off(context: Context) -> str | None:
@@ -29,10 +35,9 @@ def off(context: Context) -> str | None:
 
 
 def plan_links(context: Context) -> list[io.Task]:
-    found = files.expand("sources.reddit", context.recipe.sources.reddit.paths, reddit.is_table)
     return [
         io.Task(f"{number:05d}", {"name": name, "path": path, "bytes": storage.size(path)})
-        for number, (name, path) in enumerate(found)
+        for number, (name, path) in enumerate(submissions(context))
     ]
 
 

@@ -14,6 +14,7 @@ from curate.document import CORPUS
 from curate.reasons import Reason
 from pipelines import io, shard
 from pipelines.context import Context
+from pipelines.inputs import Identity
 
 # Row-aligned with what `shard.final` gives.
 COUNTS = pa.schema(
@@ -35,10 +36,10 @@ plan_plan = shard.single("plan")
 plan_corpus = shard.tasks
 
 
-def inputs(context: Context) -> list[str]:
+def inputs(context: Context) -> list[Identity]:
     """The tokenizer's file, where the recipe names one."""
     name = context.recipe.tokenize.tokenizer
-    return [name] if name != tokens.TRAIN and not name.startswith(tokens.TIKTOKEN) else []
+    return [(name, None)] if name != tokens.TRAIN and not name.startswith(tokens.TIKTOKEN) else []
 
 
 def make_tokenizer(context: Context, task: io.Task) -> None:

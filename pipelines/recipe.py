@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from classifiers.quality import Quality
 from curate import storage
@@ -24,6 +24,7 @@ from curate.mix import Mixture
 from curate.sources import Formats
 from curate.sources.reddit import Karma
 from curate.tokens import Tokenization
+from pipelines.fetch import Fetch
 
 
 class Strict(BaseModel):
@@ -52,9 +53,46 @@ class Source(Paths):
 
 
 class Crawl(Source):
-    """Common Crawl archives: WARC or WET."""
+    """Common Crawl archives, WARC or WET: by paths, by the crawl's name, or by an index of its pages."""
 
     filter: bool = True
+    name: str | None = Field(default=None, pattern=r"^CC-MAIN-20\d\d-\d\d$")
+    kind: str = Field(default="warc", pattern="^(warc|wet)$")
+    files: str | None = Field(default=None, pattern=r"^\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*$")
+    sample: int | None = Field(default=None, ge=1)
+    index: tuple[str, ...] = ()
+    pages: tuple[str, ...] = ()
+    page_lists: tuple[str, ...] = ()
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        """YAML reads a lone 7 as a number."""
+        return str(value) if isinstance(value, int) else value
+
+    @field_validator("index", "pages", "page_lists", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value or []
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Crawl":
+        given = [key for key in ("paths", "name", "index") if getattr(self, key)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are given: the crawl is named by one of them")
+        needs = {"kind": "name", "files": "name", "sample": "name", "pages": "index", "page_lists": "index"}
+        for key, need in needs.items():
+            if getattr(self, key) != type(self).model_fields[key].default and need not in given:
+                raise ValueError(f"{key} is given without {need}, of which it tells more")
+        for first, last in self.ranges():
+            if first > last:
+                raise ValueError(f"files has {first}-{last}: give the smaller number first")
+        return self
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """First and last number of each range of `files`."""
+        pairs = [part.split("-") for part in (self.files or "").split(",") if part]
+        return [(int(pair[0]), int(pair[-1])) for pair in pairs]
 
 
 class Wikipedia(Source):
@@ -113,11 +151,12 @@ class Benchmarks(Paths):
 
 
 class Recipe(Strict):
-    """Everything that a run's output depends on."""
+    """Everything that a run's output depends on; `fetch` alone changes none."""
 
     seed: int = Field(default=0, ge=0)
     partitions: int = Field(default=16, ge=1, le=65_536)  # of every exchange between workers
     max_failed: float = Field(default=0.5, ge=0, le=1)  # share of a stage's records that may be dead letters
+    fetch: Fetch = Fetch()
     sources: Sources = Sources()
     ingest: Ingest = Ingest()
     filters: Filters = Filters()

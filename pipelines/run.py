@@ -17,10 +17,11 @@ from typing import Any
 
 from curate import storage
 from curate.errors import ConservationError, CurateError, InputError, StaleError, UsageError
-from pipelines import guard, io
+from pipelines import guard, io, web
 from pipelines.context import Context
 from pipelines.engine import Engine
 from pipelines.graph import STAGES, Stage, Step
+from pipelines.inputs import Identity, Listings
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe, dump
 
@@ -39,6 +40,7 @@ class Run:
     engine: Engine
     progress: Progress
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # by stage, as in manifest.json
+    listings: Listings = field(default_factory=Listings)
 
     def run(self, stages: Sequence[Stage] = STAGES) -> dict[str, Any]:
         """Run the stages in order; returns the manifest.
@@ -46,8 +48,10 @@ class Run:
         Raises:
             CurateError: with everything that succeeded kept, so that the same command goes on from there.
         """
+        web.install(self.recipe.fetch)
+        self.listings = Listings()
         for stage in stages:
-            stage.inputs(Context(self.root, stage.name, self.recipe))  # a wrong path stops a run before it begins
+            stage.inputs(self._context(stage))  # a wrong path stops a run before it begins
         with lock(self.root):
             self.entries = self._known()
             storage.write_json(storage.join(self.root, "recipe.json"), dump(self.recipe))
@@ -105,7 +109,7 @@ class Run:
 
     def _context(self, stage: Stage) -> Context:
         off = frozenset(name for name, entry in self.entries.items() if entry.get("off"))
-        return Context(self.root, stage.name, self.recipe, off)
+        return Context(self.root, stage.name, self.recipe, off, self.listings)
 
     def _run_stage(self, stage: Stage) -> None:
         context = self._context(stage)
@@ -237,7 +241,7 @@ def chain(stage: Stage, steps: list[dict[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def fingerprint(stage: Stage, recipe: Recipe, needs: dict[str, str], inputs: list[str]) -> str:
+def fingerprint(stage: Stage, recipe: Recipe, needs: dict[str, str], inputs: list[Identity]) -> str:
     """SHA-256 of everything that the stage's output depends on."""
     value = {
         "version": DATA_VERSION,
@@ -245,7 +249,7 @@ def fingerprint(stage: Stage, recipe: Recipe, needs: dict[str, str], inputs: lis
         "seed": recipe.seed,
         "settings": stage.settings(recipe),
         "needs": needs,
-        "inputs": [[path, storage.state(path)] for path in inputs],
+        "inputs": [[name, storage.state(name) if state is None else state] for name, state in inputs],
     }
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=dump).encode()).hexdigest()
 

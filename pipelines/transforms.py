@@ -10,7 +10,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from pipelines import guard, io
+from pipelines import guard, io, web
 from pipelines.context import Context
 
 
@@ -23,6 +23,9 @@ class AttemptTask(beam.DoFn):
         self.work = work
         self.done = Metrics.counter(step, "tasks-done")
         self.failed = Metrics.counter(step, "tasks-failed")
+
+    def setup(self) -> None:
+        web.install(self.context.recipe.fetch)
 
     def process(self, task: io.Task, *blocks: Any) -> None:
         folder = self.context.receipts(self.step)

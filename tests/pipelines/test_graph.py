@@ -90,6 +90,7 @@ def test_settings_cover_the_recipe() -> None:
         "partitions": 3,
         "sources.crawl.filter": False,
         "sources.crawl.paths": ["x"],
+        "sources.crawl.name": "CC-MAIN-2024-22",
         "sources.reddit.match": "host",
         "sources.others": {"mine": {"paths": []}},
         "ingest.sample_rate": 0.5,
@@ -107,4 +108,4 @@ def test_settings_cover_the_recipe() -> None:
         differ = [stage.name for stage in graph.STAGES if stage.settings(changed) != stage.settings(same)]
         assert differ, key
     left = set(recipe.dump(base)) - {key.split(".")[0] for key in changes}
-    assert left == {"seed", "max_failed"}  # in every fingerprint; in none, since it changes no file
+    assert left == {"seed", "max_failed", "fetch"}  # in every fingerprint; in none, since they change no file
