@@ -17,9 +17,6 @@ from curate import storage
 from curate.errors import CurateError, UsageError
 from pretrain import presets
 
-# Vocabulary of GPT-2, for parameter counts before there is a tokenizer.
-_GPT2_VOCABULARY = 50_257
-
 
 class _Parser(argparse.ArgumentParser):
     """argparse that raises instead of exiting."""
@@ -93,10 +90,17 @@ def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     evaluate.add_argument("--json", action="store_true", help="print the scores as JSON")
     evaluate.set_defaults(run=_evaluate)
 
-    export = sub.add_parser("export", help="write a Hugging Face GPT-2 folder", allow_abbrev=False)
-    export.add_argument("--model", required=True, metavar="DIR", help="the --out of a run, or one of its checkpoints")
-    export.add_argument("--out", required=True, metavar="DIR", help="a new folder")
+    export = sub.add_parser("export", help="write a folder that transformers loads", allow_abbrev=False)
+    export.add_argument("checkpoint", metavar="CHECKPOINT", help="the --out of a run, or one of its checkpoints")
+    export.add_argument("out", metavar="OUT", help="a new folder")
+    export.add_argument("--format", choices=presets.FORMATS, help="default: the first that can hold the model")
     export.set_defaults(run=_export)
+
+    importer = sub.add_parser("import", help="make a checkpoint of a transformers folder", allow_abbrev=False)
+    importer.add_argument("folder", metavar="FOLDER", help="config.json, model.safetensors and tokenizer.json")
+    importer.add_argument("out", metavar="OUT", help="a new folder")
+    importer.add_argument("--end-of-text", metavar="TOKEN", help="what parts documents (default: config.json's)")
+    importer.set_defaults(run=_import)
 
     listing = sub.add_parser("presets", help="list the presets", allow_abbrev=False)
     listing.set_defaults(run=_presets)
@@ -214,23 +218,42 @@ def _export(args: argparse.Namespace) -> int:
     _need_torch()
     from pretrain import checkpoint, export
 
-    folder = export.export(checkpoint.local(args.model, "--model"), checkpoint.local(args.out, "--out"))
-    print(f"{folder} written to {args.out}")
+    source, out = checkpoint.local(args.checkpoint, "CHECKPOINT"), checkpoint.local(args.out, "OUT")
+    folder, kind = export.export(source, out, args.format)
+    print(f"{folder} written to {args.out} as {kind}")
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    _need_torch()
+    from pretrain import checkpoint, importer
+
+    source, out = checkpoint.local(args.folder, "FOLDER"), checkpoint.local(args.out, "OUT")
+    state = importer.convert(source, out, end_of_text=args.end_of_text)
+    count = presets.num_parameters(state.preset.model, state.vocabulary)
+    print(f"{args.folder} written to {args.out}: {count:,} parameters, vocabulary {state.vocabulary:,}")
     return 0
 
 
 def _presets(args: argparse.Namespace) -> int:
     print(
-        f"{'name':8}{'layers':>7}{'width':>7}{'heads':>7}{'context':>9}{'batch':>10}{'rate':>9}{'core':>13}{'all':>14}"
+        f"{'name':12}{'layers':>7}{'d_model':>8}{'heads':>6}{'d_head':>7}{'context':>8}{'vocabulary':>11}"
+        f"{'batch':>10}{'rate':>8}{'printed':>9}{'built':>16}"
     )
-    for preset in presets.PRESETS.values():
-        model, recipe = preset.model, preset.recipe
-        core, whole = (presets.num_parameters(model, vocabulary) for vocabulary in (0, _GPT2_VOCABULARY))
+    for name, preset in presets.PRESETS.items():
+        model, recipe, printed = preset.model, preset.recipe, presets.PRINTED.get(name)
+        vocabulary = f"{printed.vocabulary:,}" if printed else "-"
+        count = presets.num_parameters(model, printed.vocabulary if printed else 0)
         print(
-            f"{preset.name:8}{model.layers:7}{model.width:7}{model.heads:7}{model.context:9}"
-            f"{recipe.batch_tokens:10,}{recipe.peak_rate:9.0e}{core:13,}{whole:14,}"
+            f"{name:12}{model.layers:7}{model.width:8}{model.heads:6}{model.width // model.heads:7}{model.context:8}"
+            f"{vocabulary:>11}{recipe.batch_tokens:10,}{recipe.peak_rate:8.1e}"
+            f"{f'{printed.parameters:,}M' if printed else '-':>9}{count:16,}"
         )
-    print(f"core: parameters besides the vocabulary, which comes with the tokens; all: at {_GPT2_VOCABULARY:,}")
+    print("\nbatch: in tokens; printed, built: parameters in the paper and here, without those of the vocabulary where")
+    print("it is not given; of GPT-3 those of the paper's appendix D\n")
+    for name, printed in presets.PRINTED.items():
+        if printed.remark:
+            print(f"{name:12}{printed.name}: {printed.remark}")
     return 0
 
 

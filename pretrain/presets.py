@@ -5,9 +5,13 @@ The vocabulary is no part of a preset: it comes from the shard manifest.
 
 import difflib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from curate.errors import UsageError
+
+# The networks of transformers that ours can be written as: see `interchange`.
+Format = Literal["gpt2", "openai-gpt", "gpt-neo"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +138,7 @@ class Printed:
 _GPT1_VOCABULARY = 40_478  # 40,000 merges, the symbols they begin with, and specials
 _GPT2_VOCABULARY = 50_257  # 50,000 merges, 256 bytes, end-of-text
 
-_COUNTS = "OpenAI corrected the count later"
+_COUNTS = "the paper's count, which OpenAI corrected later"
 _HEADS = "24 heads of 128 are 3,072 wide; built with 16, which gives appendix D's 1,320M parameters"
 _WIDTH = "40 heads of 128 are 5,120 wide, not 5,140; built 5,120, which gives appendix D's 12,850M parameters"
 
@@ -143,7 +147,14 @@ _WIDTH = "40 heads of 128 are 5,120 wide, not 5,140; built 5,120, which gives ap
 # GPT-3: table 2.1, with the parameters of table D.1, which are those of table 2.1 to three or four digits.
 PRINTED = {
     "gpt1": Printed(
-        name="GPT", vocabulary=_GPT1_VOCABULARY, parameters=117, layers=12, width=768, heads=12, rate=2.5e-4
+        name="GPT",
+        vocabulary=_GPT1_VOCABULARY,
+        parameters=117,
+        layers=12,
+        width=768,
+        heads=12,
+        rate=2.5e-4,
+        remark="the paper prints no count; 117M is from GPT-2's",
     ),
     "gpt2": Printed(
         name="117M", vocabulary=_GPT2_VOCABULARY, parameters=117, layers=12, width=768, remark=f"{_COUNTS}: 124M"

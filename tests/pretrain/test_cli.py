@@ -50,8 +50,14 @@ def test_train_then_eval_sample_export(
     assert cli.main(sample) == 0
     assert capsys.readouterr().out == text
 
-    assert cli.main(["export", "--model", run, "--out", str(tmp_path / "hf")]) == 0
-    assert (tmp_path / "hf" / "config.json").exists()
+    capsys.readouterr()
+    assert cli.main(["export", run, str(tmp_path / "hf")]) == 0
+    assert capsys.readouterr().out.endswith("hf as gpt2\n")
+    assert cli.main(["import", str(tmp_path / "hf"), str(tmp_path / "back")]) == 0
+    assert "parameters, vocabulary 257" in capsys.readouterr().out
+    sample[2] = str(tmp_path / "back")
+    assert cli.main(sample) == 0
+    assert capsys.readouterr().out == text
 
 
 def test_a_finished_run_is_said_to_be_done(train: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,8 +77,12 @@ def test_json_is_all_there_is_on_standard_output(train: list[str], capsys: pytes
 def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["presets"]) == 0
     out = capsys.readouterr().out
-    assert "124,439,808" in out
-    assert "tiny" in out
+    rows = {line.split()[0]: line.split()[1:] for line in reversed(out.splitlines()) if line}
+    assert rows["gpt2"][:8] == ["12", "768", "12", "64", "1024", "50,257", "524,288", "6.0e-04"]
+    assert rows["gpt2"][8:] == ["117M", "124,439,808"]
+    assert rows["gpt3-tiny"][-2:] == ["-", "826,112"]
+    assert "gpt3-13b    GPT-3 13B: 40 heads of 128 are 5,120 wide" in out
+    assert set(presets.PRESETS) <= set(rows)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +106,10 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         ("sample --model /nowhere --temperature -1", 2, "not between 0 and infinity"),
         ("sample --model /nowhere --temperature warm", 2, "'warm' is no number"),
         ("eval --model /nowhere --data x", 1, "holds no checkpoint"),
-        ("export --model /nowhere --out y", 1, "holds no checkpoint"),
+        ("export /nowhere y", 1, "holds no checkpoint"),
+        ("export /nowhere y --format llama", 2, "invalid choice: 'llama'"),
+        ("import /nowhere y", 1, "/nowhere/config.json"),
+        ("import https://a/b y", 2, "FOLDER https://a/b is remote"),
     ],
 )
 def test_mistakes(line: str, code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,6 +203,7 @@ def test_flags_are_pinned() -> None:
             "--top-k",
         ],
         "eval": ["--data", "--device", "--help", "--json", "--model", "--threads"],
-        "export": ["--help", "--model", "--out"],
+        "export": ["--format", "--help"],
+        "import": ["--end-of-text", "--help"],
         "presets": ["--help"],
     }
