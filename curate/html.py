@@ -27,6 +27,7 @@ from curate.markup import (
     kernel,
     put,
     reference,
+    script_end,
 )
 from curate.tags import Kind, Meta, Rule
 
@@ -92,10 +93,12 @@ def scan(pages: pa.StringArray) -> BlockTable:
     starts = np.frombuffer(offsets, np.int32)[pages.offset : pages.offset + len(pages) + 1].astype(np.int64)
     text = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
     total = int(starts[-1] - starts[0])
-    # No reference yields more than 6 bytes for 5; no block takes fewer than 4 bytes of markup and text. Memory beyond
-    # what the pages really fill is reserved, never touched.
+    # No reference yields more than 6 bytes for 5. A block takes at least 4 bytes, and a tag or the end of its page.
+    text = text[starts[0] : starts[-1]]
+    starts -= starts[0]
+    most = min(total // 4, np.count_nonzero(text == 60)) + len(pages) + 2
     out = np.empty(total + total // 5 + 8, np.uint8)
-    blocks = np.empty(total // 4 + len(pages) + 2, BLOCK)
+    blocks = np.empty(most, BLOCK)
     page_blocks = np.zeros(len(pages) + 1, np.int64)
     meta = np.empty(len(pages) * MOST_META * len(Meta), META)
     page_meta = np.zeros(len(pages) + 1, np.int64)
@@ -104,7 +107,9 @@ def scan(pages: pa.StringArray) -> BlockTable:
     noted = np.zeros(len(Meta) + 1, np.int32)  # spans of each kind
     state = (stack, opened, noted, np.zeros(1, ORDINALS), np.zeros(1, TAG))
     count, size, said = _scan(text, starts, out, blocks, page_blocks, meta, page_meta, *state, *tags.tables())
-    return BlockTable(out[:size].copy(), blocks[:count].copy(), page_blocks, meta[:said].copy(), page_meta)
+    out.resize(size, refcheck=False)  # in place: a hostile page's table is large enough once
+    blocks.resize(count, refcheck=False)
+    return BlockTable(out, blocks, page_blocks, meta[:said].copy(), page_meta)
 
 
 @kernel
@@ -144,6 +149,7 @@ def _scan(  # type: ignore[no-untyped-def]
         i = plain = first  # before `plain` nothing is markup: a title's content
         depth = overflow = bold = 0
         title = link = linked = False  # within <title>, within <a href>, which begins in this block
+        concealed, nested = 0, 0  # hidden inline element around, and how many of its name are open since
         pending = 0  # white space before the next character: 0 none, 1 a space, 2 a line break
         word = 0  # code points of the open word
         block.begin(blocks, count, at)
@@ -177,14 +183,20 @@ def _scan(  # type: ignore[no-untyped-def]
                     divides = rule & (Rule.BLOCK | Rule.BREAK) != 0
                     if divides or code == tags.TITLE or code == tags.BR:
                         count, at = block.finish(blocks, count, out, at, stack, depth, overflow, title)
-                        pending, word, linked = 0, 0, False
+                        pending, word, linked, concealed = 0, 0, False, 0
                     if not closing:
                         block.embed(blocks[count], rule)
+                    if not closing and read[code]:
+                        if tag.hidden and concealed == 0 and (code == tags.SPAN or code == tags.A or code == tags.TIME):
+                            concealed, nested = code, 0
                         kind, start, stop = _say(data, i, end, name, name_stop, code, tag, noted)
                         if kind:
                             noted[kind] += 1
                             meta[said].kind, meta[said].start, meta[said].stop = kind, start - first, stop - first
                             said += 1
+                    if code == concealed:
+                        nested += -1 if closing else 1
+                        concealed = code if nested > 0 else 0
                     if code == tags.TITLE:
                         title = not closing
                         plain = end_tag(data, i, end, name, name_stop) if title else i
@@ -194,7 +206,11 @@ def _scan(  # type: ignore[no-untyped-def]
                     elif rule & Rule.BOLD:
                         bold = max(0, bold - 1) if closing else bold + 1
                     elif rule & Rule.RAW:
-                        if not closing:
+                        if closing or (tag.slash and opened[tags.SVG] > 0):
+                            continue
+                        if code == tags.SCRIPT:
+                            i = script_end(data, i, end, name, name_stop)
+                        else:
                             i = end_tag(data, i, end, name, name_stop)
                     elif divides and (code != tags.BODY or not closing):
                         below = target(stack, depth, opened, overflow, rules, kinds, ends, walls, code, closing)
@@ -220,6 +236,8 @@ def _scan(  # type: ignore[no-untyped-def]
                     continue
             before = i
             point, second, i = _character(data, i, end, byte, keys, values, windows)
+            if point == 0 or concealed:
+                continue
             if point == 32:
                 word = 0
                 if stack[depth].kinds & Kind.PREFORMATTED and not title:
@@ -228,8 +246,6 @@ def _scan(  # type: ignore[no-untyped-def]
                         at += 1
                 elif pending == 0:
                     pending = 1
-                continue
-            if point == 0:
                 continue
             if blocks[count].chars == 0:
                 blocks[count].page_start = before - first
@@ -267,7 +283,7 @@ def _say(data, i, end, name, name_stop, code, tag, noted):  # type: ignore[no-un
     if kind == 0 or noted[kind] >= MOST_META:
         return np.int64(0), start, stop
     if code == tags.SCRIPT:
-        start, stop = i, end_tag(data, i, end, name, name_stop)
+        start, stop = i, script_end(data, i, end, name, name_stop)
     elif start == stop and kind in (Meta.AUTHOR, Meta.PUBLISHED, Meta.MODIFIED) and code != tags.META:
         most = min(end, i + MOST_CONTENT)
         start, stop = i, end_tag(data, i, most, name, name_stop)

@@ -48,7 +48,7 @@ def find(keys, values, key):  # type: ignore[no-untyped-def]
 @kernel
 def hash_name(data, start, stop, salt, lower):  # type: ignore[no-untyped-def]
     """`tags.fnv` of bytes; ASCII capitals folded if `lower`."""
-    value = np.uint64(0xCBF29CE484222325) ^ np.uint64(salt)
+    value = np.uint64(0xCBF29CE484222325) ^ np.uint64(salt << 8)
     for i in range(start, stop):
         byte = data[i]
         if lower and 65 <= byte <= 90:
@@ -235,18 +235,49 @@ def declaration(data, start, stop, foreign):  # type: ignore[no-untyped-def]
 @kernel
 def end_tag(data, start, stop, name, name_stop):  # type: ignore[no-untyped-def]
     """Where the end tag of the raw-text element with the name data[name:name_stop] begins, or `stop`."""
-    size = name_stop - name
     i = start
     while i + 1 < stop:
-        if data[i] == 60 and data[i + 1] == 47 and i + 2 + size <= stop:
-            k = 0
-            while k < size and data[i + 2 + k] | 32 == data[name + k] | 32:
-                k += 1
-            after = data[i + 2 + size] if i + 2 + size < stop else 62
-            if k == size and (after == 62 or after == 47 or is_space(after)):
-                return i
+        if data[i] == 60 and data[i + 1] == 47 and _is_name(data, i + 2, stop, name, name_stop):
+            return i
         i += 1
     return stop
+
+
+@kernel
+def script_end(data, start, stop, name, name_stop):  # type: ignore[no-untyped-def]
+    """`end_tag` of a script: within <!-- and -->, a further <script> and its </script> belong to it (13.2.5.20)."""
+    escaped, inner = False, False
+    i = start
+    while i + 1 < stop:
+        byte, ahead = data[i], data[i + 1]
+        if byte == 60:
+            if ahead == 47:
+                if _is_name(data, i + 2, stop, name, name_stop):
+                    if not inner:
+                        return i
+                    inner = False
+            elif ahead == 33:
+                escaped |= i + 3 < stop and data[i + 2] == 45 and data[i + 3] == 45
+                i += 1  # the dashes may be those of -->, too
+            elif escaped and i + 1 + name_stop - name < stop:
+                inner |= _is_name(data, i + 1, stop, name, name_stop)
+        elif byte == 45 and escaped and ahead == 45 and i + 2 < stop and data[i + 2] == 62:
+            escaped = inner = False
+        i += 1
+    return stop
+
+
+@kernel
+def _is_name(data, start, stop, name, name_stop):  # type: ignore[no-untyped-def]
+    """Whether the tag name at `start` is data[name:name_stop], but for case."""
+    size = name_stop - name
+    if start + size > stop:
+        return False
+    for k in range(size):
+        if data[start + k] | 32 != data[name + k] | 32:
+            return False
+    after = data[start + size] if start + size < stop else 62
+    return after == 62 or after == 47 or is_space(after)
 
 
 @kernel

@@ -307,7 +307,7 @@ class Tables(NamedTuple):
 
 def fnv(name: bytes, salt: int) -> int:
     """FNV-1a, 64 bits, with a salted basis: `markup.hash_name` in Python."""
-    value = 0xCBF29CE484222325 ^ salt
+    value = 0xCBF29CE484222325 ^ salt << 8  # beyond the first byte, or "<cd" would be the class word "ad"
     for byte in name:
         value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
     return value
