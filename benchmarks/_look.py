@@ -24,15 +24,15 @@ h2 b { font-variant-numeric: tabular-nums; margin-left: .8rem }
 .columns > div { padding: .5rem .8rem; max-height: 46rem; overflow: auto; border-left: 1px solid #e8e8e2; min-width: 0 }
 h3 { font-size: .72rem; text-transform: uppercase; letter-spacing: .06em; color: #55554f; margin: 0 0 .4rem }
 pre { white-space: pre-wrap; line-height: 1.5; overflow-wrap: anywhere; font: inherit; margin: 0 }
-.block { display: grid; grid-template-columns: 3.2rem 4rem 1fr; border-left: 5px solid; margin: 0 0 2px;
+.block { display: grid; grid-template-columns: 2.8rem 5.2rem 1fr; border-left: 5px solid; margin: 0 0 2px;
   padding: 1px 4px }
 .block i { font-style: normal; color: #77776f; font-size: .78rem; font-variant-numeric: tabular-nums }
 .block span { overflow-wrap: anywhere }
+.key { padding: 0 .5rem; border-left: 5px solid; color: #1c1c1a }
 .kept { border-color: #2e8b57; background: #e3f4ea }
 .dropped { border-color: #cfcfc8; color: #88887f }
 .missed { border-color: #d98a00; background: #ffefcc }
 .wrong { border-color: #c0392b; background: #fbe0dc }
-.key { padding: 0 .5rem; border-left: 5px solid; color: #1c1c1a }
 header .dropped { color: #fff }
 summary { cursor: pointer; color: #77776f; font-size: .78rem; padding: 1px 4px; margin-bottom: 2px }
 @media (max-width: 900px) { .columns { grid-template-columns: 1fr } .columns > div { max-height: 30rem } }

@@ -218,6 +218,7 @@ def _page(root: Path, row: dict[str, Any]) -> Gold | None:
         if max(fits)[0] < LEAST_SHARE or len(tokens(gold.text)) < LEAST_WORDS[gold.kind]:
             return None
     url = gold.url or row["url"] or ""
+    url = url if "://" in url else ""  # some of Trafilatura's are names of files
     named = url or next(iter(_CANONICAL.findall(page)), "")
     host = urlsplit(_ARCHIVE.sub("", named)).hostname or row["file"]
     return replace(gold, set=row["set"], file=row["file"], host=host.removeprefix("www."), body=body, url=url)

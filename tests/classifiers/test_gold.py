@@ -79,6 +79,7 @@ def test_prefixes_and_snippets(tmp_path: Path) -> None:
     [
         (PAGE, "https://www.A.example/x", "a.example"),
         (f"<link rel=canonical href='https://b.example/y'>{PAGE}", None, "b.example"),
+        (f"<link rel=canonical href='https://d.example/y'>{PAGE}", "hard::a-name.html", "d.example"),
         (PAGE, "http://web.archive.org/web/2013id_/http://c.example/", "c.example"),
         (PAGE, None, "page.html"),
     ],
