@@ -1,11 +1,11 @@
 """Text from pages with gold: quality of every extractor by set and by language, and what a page costs.
 
-    python benchmarks/extraction.py [--data FOLDER] [--pages N] [--folds]
-    python benchmarks/extraction.py --look N --out FILE.html [--of EXTRACTOR] [--drawn] [--folds]
+    python benchmarks/extraction.py [--data FOLDER] [--pages N]
+    python benchmarks/extraction.py --look N --out FILE.html [--of EXTRACTOR] [--drawn]
 
 FOLDER holds html_gold and html_pages, unpacked; without it the pages of `curate demo`, which are easy and few. Scores
-are means over pages (see classifiers/gold.py). The packaged model of `blocks` was trained on these very pages: --folds
-takes the texts by models that have not seen the page's host, trained here.
+are means over pages (see classifiers/gold.py). The packaged model of `blocks` was trained on these very pages:
+its scores here are too good.
 
 Times are of decoding and extraction, both sides through `curate.extract`; the ratio is pages/s of `blocks` over
 those of Trafilatura as this project runs it (`fast`, no comments). "Trafilatura default" is its own defaults.
@@ -208,11 +208,11 @@ def main() -> None:
         timed = [page.body for page in golds]
     else:
         golds, source = gold.read(str(data / "html_gold")), str(data / "html_gold")
-        timed = [] if args.look else real_pages(data, args.pages)
+        timed = [] if args.look is not None else real_pages(data, args.pages)
     print(f"{len(golds)} pages with gold, {source}")
     print("blocks: the packaged model, which has SEEN these pages IN TRAINING")
     bodies = [page.body for page in golds]
-    if args.look:
+    if args.look is not None:
         args.out.write_text(look(golds, EXTRACTORS[args.of](bodies), args.look, args.drawn), "utf-8")
         print(f"{args.out}: {min(args.look, len(golds))} pages")
         return

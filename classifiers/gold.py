@@ -114,7 +114,7 @@ class Target:
     def scores(self, ids: I32) -> Scores:
         """Of the text with these words; all 1 where both are empty, all 0 where one is."""
         if not self.size or not len(ids):
-            return Scores(*3 * (float(self.size == len(ids)),))
+            return Scores(*[float(self.size == len(ids))] * 3)
         have = np.bincount(ids, minlength=len(self._counts))[: len(self._counts)]
         both = int(np.minimum(have, self._counts).sum())
         return Scores(both / len(ids), both / self.size, 2 * both / (len(ids) + self.size))
