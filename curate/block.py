@@ -7,7 +7,7 @@ import numpy as np
 
 from curate import tags
 from curate.markup import is_space, is_spaceless, kernel
-from curate.tags import Rule
+from curate.tags import Kind, Rule
 
 BLOCK = np.dtype(
     [
@@ -72,7 +72,7 @@ def begin(blocks, count, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def finish(blocks, count, out, at, stack, depth, overflow, title):  # type: ignore[no-untyped-def]
+def finish(blocks, count, out, at, stack, depth, overflow, title, hidden):  # type: ignore[no-untyped-def]
     """End the current block, a title or in stack[depth], and begin the next: (count, at). An empty block is none."""
     block = blocks[count]
     if block.chars == 0:
@@ -98,6 +98,8 @@ def finish(blocks, count, out, at, stack, depth, overflow, title):  # type: igno
     block.element4 = fourth.ordinal
     if title:
         block.tag = tags.TITLE
+    if hidden:
+        block.flags |= np.uint32(Kind.HIDDEN)
     begin(blocks, count + 1, at)
     blocks[count + 1].images = blocks[count + 1].inputs = 0
     return count + 1, at

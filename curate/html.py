@@ -96,7 +96,7 @@ def scan(pages: pa.StringArray) -> BlockTable:
     # No reference yields more than 6 bytes for 5. A block takes at least 4 bytes, and a tag or the end of its page.
     text = text[starts[0] : starts[-1]]
     starts -= starts[0]
-    most = min(total // 4, np.count_nonzero(text == 60)) + len(pages) + 2
+    most = min(total // 4, int(np.count_nonzero(text == 60))) + len(pages) + 2
     out = np.empty(total + total // 5 + 8, np.uint8)
     blocks = np.empty(most, BLOCK)
     page_blocks = np.zeros(len(pages) + 1, np.int64)
@@ -149,7 +149,9 @@ def _scan(  # type: ignore[no-untyped-def]
         i = plain = first  # before `plain` nothing is markup: a title's content
         depth = overflow = bold = 0
         title = link = linked = False  # within <title>, within <a href>, which begins in this block
-        concealed, nested = 0, 0  # hidden inline element around, and how many of its name are open since
+        # A hidden element that is no block: hash of its name, how many of that name are open, where it stands. Its text
+        # goes, but from the first block within it on it is in hidden blocks.
+        veil, veils, veiled, behind = np.uint64(0), 0, 0, False
         pending = 0  # white space before the next character: 0 none, 1 a space, 2 a line break
         word = 0  # code points of the open word
         block.begin(blocks, count, at)
@@ -169,10 +171,9 @@ def _scan(  # type: ignore[no-untyped-def]
                         and not is_space(data[name_stop])
                     ):
                         name_stop += 1
-                    code = np.int64(find(keys, values, hash_name(data, name, name_stop, tags.ELEMENT, True)))
+                    key = hash_name(data, name, name_stop, tags.ELEMENT, True)
+                    code = np.int64(find(keys, values, key))
                     i = attributes(data, name_stop, end, np.uint8(0) if closing else read[code], keys, values, tag)
-                    if code == 0:
-                        continue
                     rule = rules[code]
                     if code == tags.BR and pending != 2 and blocks[count].chars > 0:
                         pending, word = 2, 0
@@ -182,21 +183,25 @@ def _scan(  # type: ignore[no-untyped-def]
                         continue
                     divides = rule & (Rule.BLOCK | Rule.BREAK) != 0
                     if divides or code == tags.TITLE or code == tags.BR:
-                        count, at = block.finish(blocks, count, out, at, stack, depth, overflow, title)
-                        pending, word, linked, concealed = 0, 0, False, 0
+                        count, at = block.finish(blocks, count, out, at, stack, depth, overflow, title, behind)
+                        pending, word, linked, behind = 0, 0, False, veil != 0
                     if not closing:
                         block.embed(blocks[count], rule)
                     if not closing and read[code]:
-                        if tag.hidden and concealed == 0 and (code == tags.SPAN or code == tags.A or code == tags.TIME):
-                            concealed, nested = code, 0
+                        if tag.hidden and veil == 0 and code in (0, tags.A, tags.SPAN, tags.TIME):
+                            veil, veiled = key, depth
                         kind, start, stop = _say(data, i, end, name, name_stop, code, tag, noted)
                         if kind:
                             noted[kind] += 1
                             meta[said].kind, meta[said].start, meta[said].stop = kind, start - first, stop - first
                             said += 1
-                    if code == concealed:
-                        nested += -1 if closing else 1
-                        concealed = code if nested > 0 else 0
+                    if key == veil:
+                        veils += -1 if closing else 1
+                        if veils == 0:
+                            if behind:
+                                count, at = block.finish(blocks, count, out, at, stack, depth, overflow, title, behind)
+                                pending, word, linked = 0, 0, False
+                            veil, behind = np.uint64(0), False
                     if code == tags.TITLE:
                         title = not closing
                         plain = end_tag(data, i, end, name, name_stop) if title else i
@@ -217,6 +222,8 @@ def _scan(  # type: ignore[no-untyped-def]
                         if below < depth:
                             depth, cut = pop(stack, depth, opened, rules, below)
                             overflow = 0
+                            if depth < veiled:
+                                veil, veils, veiled, behind = np.uint64(0), 0, 0, False
                             if cut:  # formatting does not leave a cell
                                 link, bold = False, 0
                         elif closing and overflow > 0:
@@ -236,7 +243,7 @@ def _scan(  # type: ignore[no-untyped-def]
                     continue
             before = i
             point, second, i = _character(data, i, end, byte, keys, values, windows)
-            if point == 0 or concealed:
+            if point == 0 or (veil and not behind):
                 continue
             if point == 32:
                 word = 0
@@ -260,7 +267,7 @@ def _scan(  # type: ignore[no-untyped-def]
                 at = put(out, at, second)
             word = block.add(blocks[count], point, word, link, bold > 0)
             blocks[count].page_stop = i - first
-        count, at = block.finish(blocks, count, out, at, stack, depth, overflow, title)
+        count, at = block.finish(blocks, count, out, at, stack, depth, overflow, title, behind)
         page_blocks[page + 1] = count
         page_meta[page + 1] = said
     return count, at, said
@@ -315,9 +322,9 @@ def _character(data, i, end, byte, keys, values, windows):  # type: ignore[no-un
         point |= np.int64(data[i + 2] & 63) << 6 | np.int64(data[i + 3] & 63)
         after = i + 4
     if point <= 32:
-        point = np.int64(32) if is_space(point) else np.int64(0)
-    elif point == 0xA0 or point == 0x85:
+        point = np.int64(32) if is_space(point) or point == 11 else np.int64(0)
+    elif point == 0xA0 or point == 0x85 or point == 0x3000 or 0x2000 <= point <= 0x200A or 0x2028 <= point <= 0x2029:
         point = np.int64(32)
-    elif 0x7F <= point < 0xA0 or point == 0xAD:  # controls, and soft hyphens, which divide words for nothing
+    elif 0x7F <= point < 0xA0 or point == 0xAD or point == 0xFEFF:  # controls, soft hyphens, byte order marks
         point = np.int64(0)
     return point, second, after

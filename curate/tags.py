@@ -240,6 +240,9 @@ _ENDS = {
     **{f"h{i}": ("h1 h2 h3 h4 h5 h6", "div section article td li") for i in range(1, 7)},
 }
 
+# Elements without content that nothing else is said of.
+_VOID = "area base basefont bgsound col embed frame keygen param source track wbr"
+
 NAMES = (
     "",
     "title",
@@ -250,6 +253,7 @@ NAMES = (
     "meta",
     "span",
     "time",
+    *_VOID.split(),
     *sorted({name for names in _RULES.values() for name in names.split()}),
 )
 CODES = {name: code for code, name in enumerate(NAMES)}
@@ -280,8 +284,9 @@ _ATTRIBUTES = {
 
 LONGEST_ATTRIBUTE = max(map(len, _ATTRIBUTES))
 
-# Elements other than blocks whose start tags are read, and the attribute that holds what they say of the page.
-_READ = {A: CONTENT, HTML: LANG, LINK: HREF, META: CONTENT, SPAN: CONTENT, TIME: DATETIME, SCRIPT: CONTENT}
+# Elements other than blocks whose start tags are read, and the attribute that holds what they say of the page; 0 is
+# any without a code.
+_READ = {0: CONTENT, A: CONTENT, HTML: LANG, LINK: HREF, META: CONTENT, SPAN: CONTENT, TIME: DATETIME, SCRIPT: CONTENT}
 
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
