@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from curate import block, tags
 from curate.block import BLOCK
-from curate.elements import ELEMENT, MAX_DEPTH, ORDINALS, pop, push, target
+from curate.elements import ELEMENT, ORDINALS, pop, push, target
+from curate.elements import MAX_DEPTH as MAX_DEPTH  # those who take a table ask for it
 from curate.markup import (
     TAG,
     attributes,
@@ -106,40 +107,21 @@ def scan(pages: pa.StringArray) -> BlockTable:
     opened = np.zeros(len(tags.NAMES), np.int32)  # open elements by name
     noted = np.zeros(len(Meta) + 1, np.int32)  # spans of each kind
     state = (stack, opened, noted, np.zeros(1, ORDINALS), np.zeros(1, TAG))
-    count, size, said = _scan(text, starts, out, blocks, page_blocks, meta, page_meta, *state, *tags.tables())
+    count, size, said = _scan(text, starts, out, blocks, page_blocks, meta, page_meta, state, tags.tables())
     out.resize(size, refcheck=False)  # in place: a hostile page's table is large enough once
     blocks.resize(count, refcheck=False)
     return BlockTable(out, blocks, page_blocks, meta[:said].copy(), page_meta)
 
 
 @kernel
-def _scan(  # type: ignore[no-untyped-def]
-    data,
-    offsets,
-    out,
-    blocks,
-    page_blocks,
-    meta,
-    page_meta,
-    stack,
-    opened,
-    noted,
-    ordinals,
-    seen,
-    keys,
-    values,
-    rules,
-    kinds,
-    read,
-    ends,
-    walls,
-    windows,
-):
+def _scan(data, offsets, out, blocks, page_blocks, meta, page_meta, state, tables):  # type: ignore[no-untyped-def]
     """Fill out, blocks, page_blocks, meta and page_meta from the pages data[offsets[i]:offsets[i + 1]].
 
     Returns how many blocks, bytes of text and spans of metadata it wrote.
     """
     at = count = said = 0
+    stack, opened, noted, ordinals, seen = state
+    keys, values, rules, kinds, read, ends, walls, windows = tables
     last, tag = ordinals[0], seen[0]
     for page in range(len(offsets) - 1):
         first, end = offsets[page], offsets[page + 1]
@@ -277,6 +259,7 @@ def _scan(  # type: ignore[no-untyped-def]
 def _say(data, i, end, name, name_stop, code, tag, noted):  # type: ignore[no-untyped-def]
     """(tags.Meta, start, stop) of what a start tag, or its element's content from i on, says; a kind of 0: nothing."""
     kind, start, stop = np.int64(tag.property), tag.value, tag.value_stop
+    inside = False
     if code == tags.META:
         kind = kind if kind else np.int64(tag.name)
     elif code == tags.HTML:
@@ -287,17 +270,18 @@ def _say(data, i, end, name, name_stop, code, tag, noted):  # type: ignore[no-un
         kind = kind if kind == Meta.JSON else np.int64(0)
     elif kind < Meta.AUTHOR or kind > Meta.MODIFIED:
         kind = np.int64(Meta.TIME) if code == tags.TIME else np.int64(0)
-    if kind == 0 or noted[kind] >= MOST_META:
+    elif start == stop:
+        kind = np.int64(Meta.BYLINE) if kind == Meta.AUTHOR else kind
+        inside = True
+    if kind == 0 or noted[kind] == MOST_META:
         return np.int64(0), start, stop
-    if code == tags.SCRIPT:
+    if kind == Meta.JSON:
         start, stop = i, script_end(data, i, end, name, name_stop)
-    elif start == stop and kind in (Meta.AUTHOR, Meta.PUBLISHED, Meta.MODIFIED) and code != tags.META:
+    elif inside:
         most = min(end, i + MOST_CONTENT)
         start, stop = i, end_tag(data, i, most, name, name_stop)
         if stop == most:
-            return np.int64(0), start, stop
-        if kind == Meta.AUTHOR:
-            kind = np.int64(Meta.BYLINE)
+            start = stop
     return (kind if start < stop else np.int64(0)), start, stop
 
 

@@ -48,7 +48,7 @@ MARKUP = (
     "</a> <b> <br> </br> <td> <tr> <table> </table> <li> <ul> </ul> <ol> <ol\tstart=2147483648> <dd> <script> "
     "</script> <style> <title> </title> <textarea> <svg> </svg> <pre> <h1> <body> </body> <select> <option> <iframe> "
     "<template> <noscript> <blockquote> <video> <img> <meta\tname=author\tcontent=x> <span\titemprop=author> "
-    "<time\tdatetime=x> é 漢 😀 ﷽ word 1,2."
+    "<i\trel=author>x</i> <time\tdatetime=x> é 漢 😀 ﷽ word 1,2."
 )
 PIECES = MARKUP.split(" ")
 
