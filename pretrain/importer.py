@@ -50,7 +50,7 @@ def convert(source: Path, out: Path, *, end_of_text: str | None = None) -> State
             f"{source} holds no {TOKENIZER}; write it with transformers: tokenizer.save_pretrained(FOLDER)"
         )
     tokenizer = load_tokenizer(source)
-    vocabulary = tokenizer.get_vocab_size()
+    vocabulary = max(tokenizer.get_vocab().values(), default=-1) + 1
     try:
         kind, config = interchange.from_settings(settings)
     except ModelError as error:
@@ -104,7 +104,7 @@ def _weights(source: Path) -> dict[str, Tensor]:
 
 def _end_of_text(source: Path, settings: dict[str, Any], tokenizer: Tokenizer, token: str | None) -> int:
     found = settings.get("eos_token_id") if token is None else tokenizer.token_to_id(token)
-    if not isinstance(found, int) or not 0 <= found < tokenizer.get_vocab_size():
+    if not isinstance(found, int) or found < 0 or tokenizer.id_to_token(found) is None:
         what = f"{CONFIG} names no end-of-text (eos_token_id {found})" if token is None else f"{token!r} is no token"
         raise ModelError(f"{source}: {what}; name the token that parts documents by --end-of-text")
     return found

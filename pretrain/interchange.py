@@ -55,9 +55,10 @@ def choose(config: ModelConfig, kind: Format | None) -> Format:
         fits = () if banded else ("openai-gpt",)
     if fits and (kind is None or kind in fits):
         return kind or fits[0]
-    network = f"{config.norm}-norm and {'banded' if banded else 'dense'}"
-    remedy = f"take --format {' or '.join(fits)}" if fits else "no format does: use the checkpoint itself"
-    raise UsageError(f"--format {kind} cannot hold a model that is {network}; {remedy}")
+    network = f"a model that is {config.norm}-norm and {'banded' if banded else 'dense'}"
+    if not fits:
+        raise UsageError(f"no format can hold {network}; sample and evaluate with the checkpoint itself")
+    raise UsageError(f"--format {kind} cannot hold {network}; take --format {' or '.join(fits)}")
 
 
 def to_settings(config: ModelConfig, vocabulary: int, end_of_text: int, kind: Format) -> dict[str, Any]:
@@ -107,32 +108,32 @@ def from_settings(settings: Mapping[str, Any]) -> tuple[Format, ModelConfig]:
     if settings.get("model_type") not in types:
         raise ModelError(f"model_type is {settings.get('model_type')!r}; it must be one of {', '.join(types)}")
     kind = types[settings["model_type"]]
-    tanh = ("gelu_new", "gelu_pytorch_tanh")
-    fixed: dict[str, tuple[Any, ...]] = {"layer_norm_epsilon": (NORM_EPSILON,)}
     if kind == "gpt-neo":
         shape = ("num_layers", "hidden_size", "num_heads", "max_position_embeddings")
-        rates = ("resid_dropout", "embed_dropout", "attention_dropout")
-        fixed |= {"activation_function": tanh, "intermediate_size": (None, 4 * settings.get("hidden_size", 0))}
+        rates, wide = ("resid_dropout", "embed_dropout", "attention_dropout"), "intermediate_size"
     else:
-        shape, rates = ("n_layer", "n_embd", "n_head", "n_positions"), ("resid_pdrop", "embd_pdrop", "attn_pdrop")
-        fixed |= {
-            "activation_function": tanh,
-            "afn": ("gelu", "gelu_new"),
-            "n_inner": (None, 4 * settings.get("n_embd", 0)),
-            "scale_attn_weights": (True,),
-            "scale_attn_by_inverse_layer_idx": (False,),
-            "add_cross_attention": (False,),
-        }
-    for name, values in fixed.items():
-        if settings.get(name, values[0]) not in values:
-            raise ModelError(f"{name} is {settings[name]!r}; ours can only follow {values[0]!r}")
+        shape = ("n_layer", "n_embd", "n_head", "n_positions")
+        rates, wide = ("resid_pdrop", "embd_pdrop", "attn_pdrop"), "n_inner"
     for name in shape:
         if not isinstance(settings.get(name), int):
             raise ModelError(f"{name} is {settings.get(name)!r}; it must be a whole number")
+    layers, width, heads, context = (settings[name] for name in shape)
+    # Name -> what it may be, the default first.
+    fixed: dict[str, tuple[Any, ...]] = {
+        "layer_norm_epsilon": (NORM_EPSILON,),
+        "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+        "afn": ("gelu", "gelu_new"),
+        wide: (None, 4 * width),
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "add_cross_attention": (False,),
+    }
+    for name, values in fixed.items():
+        if settings.get(name, values[0]) not in values:
+            raise ModelError(f"{name} is {settings[name]!r}; ours can only follow {values[0]!r}")
     dropout = {settings.get(name, 0.0 if kind == "gpt-neo" else 0.1) for name in rates}
     if len(dropout) > 1:
         raise ModelError(f"{', '.join(rates)} are {sorted(dropout)}; ours has one rate: make them equal in config.json")
-    layers, width, heads, context = (settings[name] for name in shape)
     try:
         config = ModelConfig(
             layers=layers,

@@ -254,7 +254,7 @@ def _seeded(device: torch.device, seed: int) -> Iterator[None]:
     """Torch's generator of the device begins at the seed, and afterwards stands where it stood."""
     cuda = device.type == "cuda"
     with torch.random.fork_rng([device] if cuda else []):
-        (torch.cuda if cuda else torch.default_generator).manual_seed(seed)
+        (torch.cuda.default_generators[device.index] if cuda else torch.default_generator).manual_seed(seed)
         yield
 
 

@@ -153,7 +153,7 @@ def test_the_end_of_text_is_the_files_or_the_users(
     assert importer.convert(folder, tmp_path / "new", end_of_text=token).end_of_text == found
 
 
-@pytest.mark.parametrize(("eos", "token"), [(None, None), (257, None), ([0], None), (0, "<end>")])
+@pytest.mark.parametrize(("eos", "token"), [(None, None), (257, None), (-1, None), ([0], None), (0, "<end>")])
 def test_without_an_end_of_text_a_folder_is_refused(folder: Path, tmp_path: Path, eos: Any, token: str | None) -> None:
     change(folder, eos_token_id=eos)
     with pytest.raises(ModelError, match="--end-of-text"):

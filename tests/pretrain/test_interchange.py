@@ -194,6 +194,7 @@ def test_files_of_other_networks_are_refused(changes: dict[str, torch.Tensor | N
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "inverse_layer_idx is True"),
         ("gpt2", {"attn_pdrop": 0.5}, "has one rate"),
         ("gpt2", {"n_layer": None}, "n_layer is None"),
+        ("gpt2", {"n_embd": None}, "n_embd is None"),
         ("gpt2", {"n_head": 5}, "does not divide"),
         ("openai-gpt", {"afn": "relu"}, "afn is 'relu'"),
         ("gpt-neo", {"attention_types": [[["global", "global", "local"], 1]]}, "all global, or that alternate"),
@@ -229,7 +230,7 @@ def test_the_format_is_the_first_that_can_hold_the_model() -> None:
         (BANDED, "gpt2", "pre-norm and banded; take --format gpt-neo"),
         (DENSE, "openai-gpt", "take --format gpt2 or gpt-neo"),
         (POST, "gpt2", "post-norm and dense; take --format openai-gpt"),
-        (replace(POST, band=3), None, "no format does"),
+        (replace(POST, band=3), None, "no format can hold"),
     ):
         with pytest.raises(UsageError, match=words):
             interchange.choose(config, kind)  # type: ignore[arg-type]
