@@ -98,16 +98,17 @@ def _render(text, blocks, page_blocks, first, last, stack, pens, out, ends, odd)
                 continue
             block = blocks[i]
             code = block.flags & Kind.PREFORMATTED != 0
-            after, columns = i + 1, np.int64(0)
+            after, columns, inmost = i + 1, np.int64(0), block.item
             if code:
                 after = _find_code(blocks, i, stop)
+                inmost = np.int32(0) if _code(block)[1] else inmost
             elif block.row > 0 and i >= layout:
                 after, columns = find_table(blocks, start, i, stop, first, last)
                 if columns == 0:
                     layout, after = after, i + 1
-            kept, item, parted = _enter(stack, block, pen)
+            kept, item, parted = _enter(stack, block, inmost, pen)
             if at > pen.begin:
-                near = previous > 0 and block.item > 0 and not parted
+                near = previous > 0 and inmost > 0 and not parted
                 if pen.markdown:  # there a paragraph ends before an item's mark, else at a blank line
                     near = near and item >= 0 and stack[item].mark > 0
                 at = begin_line(out, at, 1 if near else 2, stack, kept, pen)
@@ -122,15 +123,15 @@ def _render(text, blocks, page_blocks, first, last, stack, pens, out, ends, odd)
                     at = fill(out, at, level, 35)  # #
                     at = fill(out, at, 1, 32)
                 at = write(text, first[i], last[i], HEADING if level > 0 else TEXT, out, at, stack, pen)
-            previous = block.item
+            previous = inmost
             i = after
         ends[page + 1] = at
         odd[page] = pen.odd
 
 
 @kernel
-def _enter(stack, block, pen):  # type: ignore[no-untyped-def]
-    """Close the containers that the block is not in and open those it is in.
+def _enter(stack, block, inmost, pen):  # type: ignore[no-untyped-def]
+    """Close the containers that the block is not in and open those it is in; its item is `inmost`, or 0.
 
     Returns how many stayed open, the place of the item that was opened or -1, and whether a blank line has to part it
     from the item before.
@@ -143,12 +144,12 @@ def _enter(stack, block, pen):  # type: ignore[no-untyped-def]
             if container.level > block.quotes:
                 break
             quotes += 1
-        elif container.item == block.item:
+        elif container.item == inmost:
             inside = True
-        elif container.item > block.item or container.level >= block.lists:
+        elif container.item > inmost or container.level >= block.lists:
             break
         kept += 1
-    opens = block.item > 0 and not inside
+    opens = inmost > 0 and not inside
     if opens and kept == LEVELS:
         kept -= 1
     depth, item, parted = kept, -1, False
@@ -175,7 +176,7 @@ def _enter(stack, block, pen):  # type: ignore[no-untyped-def]
             depth += 1
         item = depth
         container = stack[item]
-        container.item, container.level, container.list = block.item, block.lists, around
+        container.item, container.level, container.list = inmost, block.lists, around
         container.number, container.mark = number, mark
         container.width = 0 if mark == 0 else 2
         if pen.markdown:
@@ -223,20 +224,22 @@ def _level(block):  # type: ignore[no-untyped-def]
 @kernel
 def _find_code(blocks, i, stop):  # type: ignore[no-untyped-def]
     """Past the blocks from i on that share its <pre>."""
-    ordinal = _code(blocks[i])
-    while i < stop and blocks[i].flags & Kind.PREFORMATTED and _code(blocks[i]) == ordinal:
+    ordinal, _ = _code(blocks[i])
+    while i < stop and blocks[i].flags & Kind.PREFORMATTED and _code(blocks[i])[0] == ordinal:
         i += 1
     return i
 
 
 @kernel
 def _code(block):  # type: ignore[no-untyped-def]
-    """Ordinal of the innermost <pre>, 0 if too far out."""
+    """Of the innermost <pre> its ordinal, 0 if too far out, and whether the block's item lies within it."""
+    item = False
     for k in range(4):
         tag, ordinal = enclosing(block, k)
         if tag in _PRES:
-            return ordinal
-    return np.int32(0)
+            return ordinal, item
+        item = item or tag in _ITEMS
+    return np.int32(0), False
 
 
 @kernel
@@ -250,13 +253,15 @@ def _write_code(text, blocks, i, after, first, last, out, at, stack, pen):  # ty
                 fence = max(fence, run + 1)
         at = fill(out, at, fence, 96)
         at = begin_line(out, at, 1, stack, pen.depth, pen)
-    before = np.int32(0)
+    before = i
     for k in range(i, after):
         if first[k] < last[k]:
-            if before > 0:  # parted by two <br>, or by a line's own element
-                at = begin_line(out, at, 2 if blocks[k].element == before else 1, stack, pen.depth, pen)
+            if blocks[k].row > 0 and blocks[k].row == blocks[before].row and blocks[k].cell != blocks[before].cell:
+                at = fill(out, at, 1, 9)
+            elif k > i:  # parted by two <br>, or by a line's own element
+                at = begin_line(out, at, 2 if blocks[k].element == blocks[before].element else 1, stack, pen.depth, pen)
             at = write(text, first[k], last[k], CODE, out, at, stack, pen)
-            before = blocks[k].element
+            before = k
     if pen.markdown:
         at = begin_line(out, at, 1, stack, pen.depth, pen)
         at = fill(out, at, fence, 96)

@@ -64,6 +64,12 @@ CASES = [
     ("code", "<pre>a\n\tb\n\n\n  c  \n</pre>d", "a\n\tb\n\n  c\n\nd", "```\na\n\tb\n\n  c\n```\n\nd"),
     ("code in item", "<ol><li>a<pre>b\n  c</pre></ol>", "1. a\n  b\n    c", "1. a\n\n   ```\n   b\n     c\n   ```"),
     ("lines as elements", "<pre><div>a</div><div>b</div></pre><pre>c", "a\nb\n\nc", "```\na\nb\n```\n\n```\nc\n```"),
+    (
+        "code in items and rows",
+        "<ul><li>x</ul><pre><ol><li>a<li>  b</ol><table><tr><td>c<td>d<tr><td>e</table></pre>",
+        "- x\n\na\nb\nc\td\ne",
+        "- x\n\n```\na\nb\nc\td\ne\n```",
+    ),
     ("fences in code", "<pre>```\n# x\n- y</pre>", "```\n# x\n- y", "````\n```\n# x\n- y\n````"),
     (
         "rows",
