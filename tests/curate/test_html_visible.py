@@ -63,7 +63,10 @@ def resiliparse_text(page: str) -> str:
             divides = "\n" * (node.type == NodeType.ELEMENT and node.tag in DIVIDING)
             parts.append(divides)
             stack.append(divides)
-            stack.extend(reversed(list(node.child_nodes)))
+            child = node.last_child
+            while child is not None:
+                stack.append(child)
+                child = child.prev
     return "".join(parts)
 
 
@@ -81,14 +84,16 @@ def f1(one: str, other: str) -> float:
 
 
 def compare(files: list[Path]) -> dict[str, np.ndarray]:
-    """For each tree each page's F1 with our visible text, pages left out that the tree has no text of but we have."""
+    """For each tree the F1 of its pages' visible text with ours; pages that lxml reads as empty are left out there."""
     scores: dict[str, list[float]] = {"lxml": [], "resiliparse": []}
     for first in range(0, len(files), 100):
         pages = [charset.decode(file.read_bytes()).text for file in files[first : first + 100]]
         pages = [page.replace("\0", "").encode("utf-8", "replace").decode() for page in pages]
         for page, own in zip(pages, own_texts(pages), strict=True):
             for name, oracle in (("lxml", lxml_text), ("resiliparse", resiliparse_text)):
-                scores[name].append(f1(own, oracle(page)))
+                text = oracle(page)
+                if name == "resiliparse" or text.strip():
+                    scores[name].append(f1(own, text))
     return {name: np.array(values) for name, values in scores.items()}
 
 
@@ -102,14 +107,29 @@ def real_pages(data_dir: Path) -> list[Path]:
 def test_visible_text_of_some_real_pages(data_dir: Path) -> None:
     scores = compare(real_pages(data_dir)[:200])
     assert np.mean(scores["resiliparse"] >= 0.99) >= 0.99
-    assert np.mean(scores["lxml"] >= 0.99) >= 0.97
+    assert np.mean(scores["lxml"] >= 0.99) >= 0.98
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.data("html_gold", "html_pages")
 def test_visible_text_of_all_real_pages(data_dir: Path) -> None:
-    scores = compare(real_pages(data_dir))
-    for name, values in scores.items():
-        print(name, len(values), np.median(values), np.mean(values), np.mean(values == 1), np.mean(values >= 0.99))
-    assert np.mean(scores["resiliparse"] >= 0.99) >= 0.99
+    """Of 13,080 pages 99.5% have the same words as in Resiliparse's tree and 99.95% an F1 of .99 or more (median 1).
+
+    The few that differ have a <noscript> in the head or one that does not balance: Resiliparse reads its content as
+    markup, as a browser without scripts; here it is hidden from its start tag to its end tag. Of the 12,857 pages that
+    lxml finds text in 99.8% have the same words and 99.95% an F1 of .99 or more; on 195 it breaks off before the first
+    word, though the other tree has all that we have.
+    """
+    files = real_pages(data_dir)
+    scores = compare(files)
+    shares = {
+        name: (len(v), np.median(v), np.mean(v), np.mean(v == 1), np.mean(v >= 0.99)) for name, v in scores.items()
+    }
+    print(shares)
+    assert len(scores["lxml"]) >= 0.98 * len(files)
+    assert shares["resiliparse"][1] == shares["lxml"][1] == 1
+    assert shares["resiliparse"][3] >= 0.994
+    assert shares["resiliparse"][4] >= 0.999
+    assert shares["lxml"][3] >= 0.997
+    assert shares["lxml"][4] >= 0.999
