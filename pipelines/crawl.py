@@ -193,7 +193,7 @@ def _neighbours(captures: Sequence[Sequence[int]]) -> Iterator[list[tuple[int, i
     run: list[tuple[int, int]] = []
     end = 0
     for start, length in captures:
-        if run and (start - end > GAP or start + length - run[0][0] > MOST):
+        if run and (start - end > GAP or max(end, start + length) - run[0][0] > MOST):
             yield run
             run, end = [], 0
         run.append((start, length))

@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, Res
 
 from curate.errors import InputError
 from pipelines.cache import Cache
-from pipelines.pace import LONGEST_PAUSE, Pace
+from pipelines.pace import Pace, PausedError
 
 WHOLE = 64 << 20  # bytes of a file that is held whole where its server ignores ranges
 PIECE = 1 << 16
@@ -119,7 +119,12 @@ class Door:
         )
 
     def pace(self, url: str) -> Pace:
-        return Pace(urlsplit(url).netloc.rpartition("@")[2], self.manners.requests_per_second)
+        """The rate of the URL's host."""
+        try:
+            host = urlsplit(url).netloc.rpartition("@")[2]
+        except ValueError as error:
+            raise FetchError(f"{url!r} is no URL that can be fetched: {error}") from error
+        return Pace(host, self.manners.requests_per_second)
 
     def get(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         """The answer, its body still to be read.
@@ -193,7 +198,11 @@ class Remote:
         manners, got, stuck = self._door.manners, bytearray(), 0
         while True:
             before = len(got) + self._reached
-            sent = self._pace.take()
+            try:
+                sent = self._pace.take()
+            except PausedError as paused:
+                where = f"{self.url}, byte {start + len(got)}"
+                raise FetchError(f"{where}: {paused}: run the same command then; it goes on from here") from paused
             _COUNTS.total["fetch_requests"] += 1
             try:
                 if self._try(start, stop, got):
@@ -208,17 +217,12 @@ class Remote:
             if trouble.status in THROTTLED:
                 self._pace.throttled(sent, trouble.pause)
             stuck = 0 if len(got) + self._reached > before and not trouble.is_slow else stuck + 1
-            if stuck == manners.tries or trouble.pause > LONGEST_PAUSE:
+            if stuck == manners.tries:
                 raise FetchError(self._farewell(start + len(got), trouble, stuck))
             time.sleep(secrets.SystemRandom().uniform(0, min(LONGEST_WAIT, manners.first_wait * 2**stuck)))
 
     def _farewell(self, at: int, trouble: _TroubleError, stuck: int) -> str:
         status = f" (status {trouble.status})" if trouble.status else ""
-        if trouble.pause > LONGEST_PAUSE:
-            return (
-                f"{self.url}, byte {at}: its server asks to wait {trouble.pause:.0f} s{status}: run the same command "
-                "again then; it goes on from here"
-            )
         return (
             f"{self.url}, byte {at}: given up after {stuck} tries without progress: {trouble.reason}{status}. If the "
             "address is right and the file public, run the same command again later; it goes on from here. Or raise "
@@ -273,16 +277,18 @@ class Remote:
         """First and last byte of a 206."""
         told = response.headers.get("Content-Range", "")
         match = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", told.strip())
-        if not match or int(match[1]) != at or int(match[2]) < at:
+        if not match or int(match[1]) != at or not at <= int(match[2]) < int(match[3].replace("*", "9" * 18)):
             raise _TroubleError(f"asked for bytes from {at} on, its server answers Content-Range {told!r}", 206)
         if match[3] != "*":
             self._sized(int(match[3]))
         return at, int(match[2])
 
     def _sized(self, size: int) -> None:
-        if self.size not in (None, size):
-            raise _TroubleError(f"its server says that the file has {size} bytes, and said {self.size} before")
-        self.size = size
+        """Note the file's size. Where two answers differ neither is believed: the next one tells."""
+        before, self.size = self.size, size
+        if before not in (None, size):
+            self.size = None
+            raise _TroubleError(f"its server says that the file has {size} bytes, and said {before} before")
 
     def _beyond(self, response: urllib3.BaseHTTPResponse, at: int) -> bool:
         """A 416: there is nothing from `at` on; True if the size that it tells agrees."""
@@ -297,9 +303,9 @@ class Remote:
     def _all(self, response: urllib3.BaseHTTPResponse) -> bytes:
         """The body of a 200: the server ignores ranges. Small files are held whole from here on."""
         told = response.headers.get("Content-Length", "")
-        size = self.size if self.size is not None else int(told) if told.isdigit() else None
-        if told.isdigit() and size != int(told):
-            raise _TroubleError(f"its server says that the file has {told} bytes, and said {size} before", 200)
+        if told.isdigit():
+            self._sized(int(told))
+        size = self.size
         large = _TroubleError(
             f"its server ignores byte ranges, and the file has {size or 'more than ' + str(WHOLE)} bytes, of which at "
             f"most {WHOLE} are held: download it, or read it from another mirror",

@@ -20,7 +20,8 @@ from curate.errors import InputError
 
 RECOVERY = 60.0  # seconds in which the rate climbs from nothing to its ceiling
 LOWEST = 1e-3  # of the ceiling
-LONGEST_PAUSE = 300.0  # seconds that a server's Retry-After may ask for
+LONGEST_PAUSE = 300.0  # seconds that are waited because a server asks for it
+FORGOTTEN = 86400.0  # seconds ahead, beyond which a time is none that was ever set
 _STATE = struct.Struct("<4d")
 
 
@@ -34,6 +35,14 @@ class _State:
     pause: float  # before which nothing may be sent
 
 
+class PausedError(Exception):
+    """The server asked for a pause that is too long to be waited; `seconds` of it are left."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"its server asks to wait {seconds:.0f} s")
+        self.seconds = seconds
+
+
 class Pace:
     """The turns of one host. `ceiling`: requests a second at most, from all that share it."""
 
@@ -42,10 +51,16 @@ class Pace:
         self._path = os.path.join(_folder(), re.sub(r"[^\w.-]", "_", host))
 
     def take(self) -> float:
-        """Wait for a turn; returns when it came."""
+        """Wait for a turn; returns when it came.
+
+        Raises:
+            PausedError: if nothing may be sent for longer than `LONGEST_PAUSE`.
+        """
         while True:
             with self._state() as state:
                 now = time.monotonic()
+                if state.pause - now > LONGEST_PAUSE:
+                    raise PausedError(state.pause - now)
                 turn = max(now, state.turn, state.pause)
                 state.turn = turn + 1 / state.rate
             time.sleep(turn - now)
@@ -64,7 +79,7 @@ class Pace:
         """
         with self._state() as state:
             now = time.monotonic()
-            state.pause = max(state.pause, now + min(pause, LONGEST_PAUSE))
+            state.pause = max(state.pause, now + min(pause, FORGOTTEN))
             if sent >= state.cut:
                 state.rate, state.cut = max(LOWEST * self._ceiling, state.rate / 2), now
 
@@ -90,7 +105,7 @@ class Pace:
         if len(data) == _STATE.size:
             state = _State(*_STATE.unpack(data))
             times = (state.turn, state.cut, state.pause)
-            if state.rate > 0 and all(math.isfinite(t) and t <= now + 2 * LONGEST_PAUSE for t in times):
+            if state.rate > 0 and all(math.isfinite(t) and t <= now + FORGOTTEN for t in times):
                 state.rate = min(max(state.rate, LOWEST * self._ceiling), self._ceiling)
                 return state
         return _State(now, self._ceiling, 0.0, 0.0)

@@ -149,10 +149,9 @@ def _parquet(path: str, pages: Pages | None) -> Iterator[dict[str, Any]]:
 
 def _candidates(table: pq.ParquetFile, group: int, pages: Pages) -> pa.ChunkedArray:
     """bool[rows]: whether the row's domain may hold a page that is meant; asked once for each different domain."""
-    domains = table.read_row_group(group, columns=[_DOMAIN])[_DOMAIN]
-    different = pc.unique(domains)
-    meant = [domain for domain in different.to_pylist() if pages.may_have(domain)]
-    return pc.is_in(domains, value_set=pa.array(meant, different.type))
+    domains = table.read_row_group(group, columns=[_DOMAIN])[_DOMAIN].cast(pa.string())
+    meant = [domain for domain in pc.unique(domains).to_pylist() if pages.may_have(domain)]
+    return pc.is_in(domains, value_set=pa.array(meant, pa.string()))
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,20 @@
 The prose is drawn by key from word lists: distinct, fluent enough for the published rules, the same on every machine.
 """
 
+import contextlib
+import hashlib
+import http.server
 import json
+import os
+import re
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import socket
+import struct
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +224,139 @@ def curate(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
         return Said(code, out, err)
 
     return call
+
+
+# ---- a web server that misbehaves as told
+
+
+@dataclass(slots=True)
+class Faulty:
+    """Files by path over HTTP/1.1 with ranges and ETags. Each request takes the next of `faults`; then all is well.
+
+    403, 429, 500, 503: that status (`429 2`: with Retry-After: 2). nothing: hangs up. garbage: no HTTP. truncate: hangs
+    up, reset: resets, stall: falls silent, each in the midst of the body. drip: 64 pieces. whole: ignores Range.
+    long, short: Content-Length is 7 too large, or half. elsewhere: another range than asked for. total: a wrong size in
+    Content-Range. none: 416. loop: redirects to itself. away: redirects once, to the same file.
+    """
+
+    address: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    forever: str = ""  # the fault of every request once `faults` are used up
+    seen: list[tuple[str, str]] = field(default_factory=list)  # path, Range
+    agents: set[str] = field(default_factory=set)
+    sent: int = 0  # bytes of bodies
+    drip: float = 0.001  # seconds between two pieces
+    lock: Any = field(default_factory=threading.Lock)
+
+    def reset(self) -> None:
+        self.files, self.faults, self.forever, self.seen, self.sent = {}, [], "", [], 0
+        self.agents, self.drip = set(), 0.001
+        shutil.rmtree(Path(tempfile.gettempdir(), f"curate-pace-{os.getuid()}"), ignore_errors=True)
+
+    def next(self, path: str, asked: str, agent: str) -> str:
+        with self.lock:
+            self.seen.append((path, asked))
+            self.agents.add(agent)
+            return self.faults.pop(0) if self.faults else self.forever
+
+
+class FaultyHandler(http.server.BaseHTTPRequestHandler):
+    """One answer, as the next fault has it."""
+
+    protocol_version = "HTTP/1.1"
+    state: Faulty
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path, _, moved = self.path.partition("?")
+        asked = self.headers.get("Range", "")
+        fault = self.state.next(path, asked, self.headers.get("User-Agent", ""))
+        if found := re.fullmatch(r"(\d+)(?: (\d+))?", fault):
+            self.answer(int(found[1]), b"no", {"Retry-After": found[2]} if found[2] else {})
+        elif fault == "nothing":
+            self.close_connection = True
+        elif fault == "garbage":
+            self.wfile.write(b"\x00\x01 this is no HTTP\r\n\r\n")
+            self.close_connection = True
+        elif fault == "loop" or (fault == "away" and not moved):
+            self.answer(302, b"", {"Location": f"{path}?moved" if fault == "away" else self.path})
+        elif path not in self.state.files:
+            self.answer(404, b"no such file", {})
+        else:
+            self.file(self.state.files[path], asked, fault)
+
+    def file(self, data: bytes, asked: str, fault: str) -> None:
+        tag = f'"{hashlib.md5(data).hexdigest()}"'
+        headers = {"ETag": tag, "Last-Modified": "Sat, 18 May 2024 00:00:00 GMT"}
+        ranged = re.fullmatch(r"bytes=(\d+)-(\d+)", asked)
+        if not ranged or fault == "whole" or self.headers.get("If-Range", tag) != tag:
+            self.answer(200, data, headers, fault)
+            return
+        start, stop = int(ranged[1]), min(int(ranged[2]) + 1, len(data))
+        if fault == "elsewhere":
+            start = start // 2 + 1
+        if start >= stop or fault == "none":
+            self.answer(416, b"", {**headers, "Content-Range": f"bytes */{len(data)}"})
+            return
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data) + (5 if fault == 'total' else 0)}"
+        self.answer(206, data[start:stop], headers, fault)
+
+    def answer(self, status: int, body: bytes, headers: dict[str, str], fault: str = "") -> None:
+        told = {"long": len(body) + 7, "short": len(body) // 2}.get(fault, len(body))
+        cut = len(body) // 2 if fault in ("truncate", "reset", "stall") else len(body)
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(told)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            if fault == "drip":
+                size = len(body) // 64 + 1
+                for at in range(0, len(body), size):
+                    self.wfile.write(body[at : at + size])
+                    time.sleep(self.state.drip)
+            else:
+                self.wfile.write(body[:cut])
+        self.state.sent += cut
+        if fault in ("long", "short", "truncate", "reset", "stall"):
+            self.close_connection = True
+        if fault == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if fault == "stall":
+            with contextlib.suppress(OSError):
+                self.connection.settimeout(10)
+                self.connection.recv(1)  # until the client hangs up
+
+
+class FaultyServer(http.server.ThreadingHTTPServer):
+    """A client that hangs up before its answer is through is no error of ours."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    """A server for the session; the rates of its host are kept in a folder of their own."""
+    state = Faulty()
+    handler = type("Handler", (FaultyHandler,), {"state": state})
+    with pytest.MonkeyPatch.context() as patch, FaultyServer(("127.0.0.1", 0), handler) as made:
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("rates")))
+        thread = threading.Thread(target=made.serve_forever, daemon=True)
+        thread.start()
+        state.address = f"http://127.0.0.1:{made.server_port}"
+        yield state
+        made.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def faulty(serving: Faulty) -> Faulty:
+    """The server, without files or faults."""
+    serving.reset()
+    return serving
