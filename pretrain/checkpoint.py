@@ -1,12 +1,16 @@
 """Checkpoints: a folder each, that appears whole or not at all, and nothing in it that could run code.
 
     checkpoints/000000131072/model.safetensors       weights, float32
-                             optimizer.safetensors   AdamW's moments and steps, by parameter
+                             optimizer.safetensors   the optimizers' moments and steps, by parameter
                              tokenizer.json          the tokenizer that the ids belong to
                              state.json              what the run is and how far it came
 
-Folders are named by the tokens consumed. A checkpoint is written under a temporary name, flushed to disk and renamed;
-so any folder without that name is complete. Local disks only: a rename is what makes it atomic.
+A run with sharded weights writes, with torch's distributed checkpoint, a safetensors file a process in place of the
+first two; any number of processes reads either.
+
+Folders are named by the tokens consumed. A checkpoint is copied in memory and written while training goes on, under a
+temporary name, flushed to disk and renamed; so any folder without that name is complete. Local disks, or one that all
+processes share: a rename is what makes it atomic.
 """
 
 import contextlib
@@ -14,22 +18,36 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
+from torch.distributed.checkpoint.state_dict_saver import async_save
+from torch.distributed.fsdp import FSDPModule
+from torch.optim import Optimizer
 
 from curate import storage
 from curate.errors import InputError, ModelError, UsageError
 from curate.shards import TOKENIZER
+from pretrain import optim
 from pretrain.model import GPT
+from pretrain.optim import Scale
 from pretrain.plan import Plan
 from pretrain.presets import Preset
+from pretrain.world import World
 
 VERSION = 1
 FOLDER = "checkpoints"
@@ -37,6 +55,17 @@ MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 LOCK = ".lock"
+# Tensors of the optimizers are named `kind.parameter`.
+_KINDS = ("exp_avg.", "exp_avg_sq.", "step.", "momentum_buffer.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """The validation with the fewest bits per byte so far, over all sources, and the tokens before it."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    tokens: int
+    bits_per_byte: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +76,10 @@ class State:
         samples: windows consumed; with the plan, the loader's whole state.
         vocabulary: the tokenizer's, without padding.
         end_of_text: its id.
-        threads: CPU threads, of which the last bits of a sum depend.
+        threads: CPU threads, on which the last bits of a sum depend.
+        scale: of a float16 run's loss; None: another precision.
+        recent: loss and gradient norm of the last steps, where spikes are skipped.
+        best: None: nothing was validated yet.
     """
 
     __pydantic_config__ = {"extra": "forbid"}
@@ -59,6 +91,9 @@ class State:
     end_of_text: int
     threads: int
     torch: str
+    scale: Scale | None = None
+    recent: tuple[tuple[float, float], ...] = ()
+    best: Best | None = None
 
 
 def folder_of(run: Path, tokens: int) -> Path:
@@ -112,25 +147,94 @@ def lock(run: Path) -> Iterator[None]:
         yield
 
 
-def save(run: Path, state: State, model: GPT, optimizer: torch.optim.Optimizer, tokenizer: Path, *, keep: int) -> Path:
-    """Write a checkpoint and remove all but the newest `keep`."""
-    target = folder_of(run, state.plan.tokens(state.samples))
-    for left in target.parent.glob(f"{storage.TEMPORARY}*"):  # by a run that was killed
-        shutil.rmtree(left)
-    temporary = target.with_name(f"{storage.TEMPORARY}{target.name}")
-    temporary.mkdir(parents=True)
-    save_file(dict(model.state_dict()), temporary / MODEL)
-    save_file(_moments(model, optimizer), temporary / OPTIMIZER)
-    shutil.copyfile(tokenizer, temporary / TOKENIZER)
-    (temporary / STATE).write_text(json.dumps(asdict(state), indent=1, sort_keys=True) + "\n")
-    for path in [*temporary.iterdir(), temporary]:
-        _flush(path)
-    temporary.rename(target)
-    _flush(target.parent)
-    for old in find_all(run)[:-keep]:
-        # Renamed first: a folder that is half removed must not look complete.
-        shutil.rmtree(old.rename(old.with_name(f"{storage.TEMPORARY}{old.name}")))
-    return target
+class Saver:
+    """Writes a run's checkpoints beside its training, one at a time.
+
+    As a context it ends with what it began: a checkpoint under way is complete when the context is left.
+    """
+
+    def __init__(self, run: Path, tokenizer: Path, world: World, *, keep: int) -> None:
+        """Removes what a killed run left half written.
+
+        Args:
+            keep: newest checkpoints that stay, besides the best.
+        """
+        self._run, self._tokenizer, self._world, self._keep = run, tokenizer, world, keep
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: Future[Any] | None = None
+        # Its exchanges must not meet those of the training, which goes on.
+        self._group: Any = dist.new_group(backend="gloo") if world.size > 1 else None
+        if world.leads:
+            for left in (run / FOLDER).glob(f"{storage.TEMPORARY}*"):
+                shutil.rmtree(left)
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+
+    def wait(self) -> None:
+        """Until the last checkpoint is complete.
+
+        Raises:
+            OSError: if it could not be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def save(self, state: State, model: GPT, optimizers: Sequence[Optimizer]) -> None:
+        """Copy a checkpoint, and begin to write it; all processes of a run call this together.
+
+        Raises:
+            OSError: if the one before could not be written.
+        """
+        self.wait()
+        target = folder_of(self._run, state.plan.tokens(state.samples))
+        temporary = target.with_name(f"{storage.TEMPORARY}{target.name}")
+        weights, moments = dict(model.state_dict()), _moments(model, optimizers)
+        if isinstance(model, FSDPModule):
+            temporary.mkdir(parents=True, exist_ok=True)
+            writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
+            written = async_save(weights | moments, storage_writer=writer, process_group=self._group)
+            assert isinstance(written, Future)
+            # This process's is done when all are.
+            self._pending = self._pool.submit(self._finish, written, state, target) if self._world.leads else written
+        elif self._world.leads:
+            copies = [
+                {name: value.detach().to("cpu", copy=True) for name, value in d.items()} for d in (weights, moments)
+            ]
+            self._pending = self._pool.submit(self._write, copies, state, target)
+
+    def _finish(self, written: "Future[Any]", state: State, target: Path) -> None:
+        written.result()
+        self._commit(state, target)
+
+    def _write(self, tensors: Sequence[dict[str, Tensor]], state: State, target: Path) -> None:
+        temporary = target.with_name(f"{storage.TEMPORARY}{target.name}")
+        temporary.mkdir(parents=True, exist_ok=True)
+        for name, part in zip((MODEL, OPTIMIZER), tensors, strict=True):
+            save_file(part, temporary / name)
+        self._commit(state, target)
+
+    def _commit(self, state: State, target: Path) -> None:
+        """Complete a folder of tensors, give it its name, and remove what is too old."""
+        temporary = target.with_name(f"{storage.TEMPORARY}{target.name}")
+        shutil.copyfile(self._tokenizer, temporary / TOKENIZER)
+        (temporary / STATE).write_text(json.dumps(asdict(state), indent=1, sort_keys=True) + "\n")
+        for path in [*temporary.iterdir(), temporary]:
+            _flush(path)
+        temporary.rename(target)
+        _flush(target.parent)
+        best = folder_of(self._run, state.best.tokens) if state.best else None
+        for old in find_all(self._run)[: -self._keep]:
+            if old != best:
+                # Renamed first: a folder that is half removed must not look complete.
+                shutil.rmtree(old.rename(old.with_name(f"{storage.TEMPORARY}{old.name}")))
 
 
 def read_state(folder: Path) -> State:
@@ -157,53 +261,62 @@ def load_model(folder: Path, state: State) -> GPT:
     """The model on the CPU.
 
     Raises:
-        ModelError: if the file is damaged or holds other tensors than the state says.
+        ModelError: if a file is damaged or holds other tensors than the state says.
     """
     with torch.device("meta"):
         model = GPT(state.preset.model, state.vocabulary)
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    model.load_state_dict(_load(folder / MODEL, expected), assign=True)
-    return model.requires_grad_(True)
+    model.to_empty(device="cpu")
+    load_weights(folder, model)
+    return model
 
 
-def load_optimizer(folder: Path, model: GPT, optimizer: torch.optim.Optimizer) -> None:
-    """Put the checkpoint's moments into the optimizer of this model.
+def load_weights(folder: Path, model: GPT) -> None:
+    """Put the checkpoint's weights into a model, which may be sharded.
 
     Raises:
-        ModelError: if the file is damaged or holds other tensors than the optimizer needs.
+        ModelError: if a file is damaged or holds other tensors than the model has.
     """
-    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-    expected = {f"{kind}.{name}": shape for name, shape in shapes.items() for kind in ("exp_avg", "exp_avg_sq")}
-    tensors = _load(folder / OPTIMIZER, expected | {f"step.{name}": torch.Size() for name in shapes})
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    state = optimizer.state_dict()
-    # torch numbers the parameters group by group.
-    order = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
-    kinds = ("exp_avg", "exp_avg_sq", "step")
-    state["state"] = {index: {kind: tensors[f"{kind}.{name}"] for kind in kinds} for index, name in enumerate(order)}
-    optimizer.load_state_dict(state)
+    _load(folder, dict(model.state_dict()), moments=False)
 
 
-def _moments(model: GPT, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def load_moments(folder: Path, model: GPT, optimizers: Sequence[Optimizer]) -> None:
+    """Put the checkpoint's moments into the optimizers of a model, which may be sharded.
+
+    Raises:
+        ModelError: if a file is damaged or holds other tensors than the optimizers need.
+    """
+    _load(folder, _moments(model, optimizers), moments=True)
+
+
+def _moments(model: GPT, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
+    owner = {p: each for each in optimizers for group in each.param_groups for p in group["params"]}
     return {
         f"{kind}.{name}": value
         for name, parameter in model.named_parameters()
-        for kind, value in optimizer.state[parameter].items()
+        for kind, value in optim.moments(owner[parameter], parameter).items()
     }
 
 
-def _load(path: Path, expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+@torch.no_grad()
+def _load(folder: Path, tensors: Mapping[str, Tensor], *, moments: bool) -> None:
+    """Fill these tensors, or the shards of them that lie here, from the folder's files, whoever wrote them."""
+    advice = f"remove {folder} to use the checkpoint before it"
+    reader = HuggingFaceStorageReader(str(folder))
     try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{path} is unreadable: {storage.reason(error)}; remove {path.parent} to use the checkpoint before it"
-        ) from error
-    for name in expected.keys() | tensors.keys():
-        want, have = expected.get(name), tensors[name].shape if name in tensors else None
-        if want != have:
-            raise ModelError(f"{path}: tensor {name} has shape {have}, the state says {want}")
-    return tensors
+        shapes = {
+            name: meta.size
+            for name, meta in reader.read_metadata().state_dict_metadata.items()
+            if isinstance(meta, TensorStorageMetadata) and name.startswith(_KINDS) == moments
+        }
+        for name in tensors.keys() | shapes.keys():
+            want, have = tensors[name].shape if name in tensors else None, shapes.get(name)
+            if want != have:
+                raise ModelError(f"{folder}: tensor {name} has shape {have}, the state says {want}")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # so it is, in a single process
+            load_distributed(dict(tensors), storage_reader=reader)
+    except (SafetensorError, OSError, CheckpointException) as error:
+        raise ModelError(f"{folder} is unreadable: {storage.reason(error)}; {advice}") from error
 
 
 def _flush(path: Path) -> None:

@@ -67,8 +67,19 @@ def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     train.add_argument("--out", required=True, metavar="DIR", help="checkpoints and metrics go here")
     train.add_argument("--tokens", type=_count, metavar="N", help="tokens to train on (default: one epoch)")
     train.add_argument("--seed", type=_integer, default=0, metavar="S", help="of weights and order (default: 0)")
+    train.add_argument("--weight", action="append", type=_weight, metavar="SOURCE=W", help="how often a source is read")
+    train.add_argument("--init", metavar="CHECKPOINT", help="begin with its weights")
+    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the preset, changed")
+    train.add_argument("--document-mask", action="store_true", help="attend to no document but one's own")
+    train.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="default: auto")
+    train.add_argument("--recompute", action="store_true", help="less memory: run blocks again for their gradients")
+    train.add_argument("--compile", action="store_true", help="compile the blocks")
+    train.add_argument("--sharding", choices=("ddp", "fsdp"), default="ddp", help="under torchrun (default: ddp)")
     train.add_argument("--checkpoint-tokens", type=_count, metavar="N", help="tokens between checkpoints")
     train.add_argument("--eval-tokens", type=_count, metavar="N", help="tokens between validations (default: a fifth)")
+    train.add_argument("--keep", type=_count, default=2, metavar="K", help="newest checkpoints that stay (default: 2)")
+    train.add_argument("--tensorboard", action="store_true", help="write event files, too")
+    train.add_argument("--wandb", metavar="PROJECT", help="write to Weights & Biases, too")
     _machine(train)
     train.add_argument("--json", action="store_true", help="print the summary as JSON")
     train.set_defaults(run=_train)
@@ -126,6 +137,14 @@ def _integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
 
 
+def _weight(text: str) -> tuple[str, float]:
+    source, _, value = text.rpartition("=")
+    try:
+        return source, float(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not SOURCE=NUMBER") from error
+
+
 def _temperature(text: str) -> float:
     try:
         value = float(text)
@@ -147,10 +166,13 @@ def _need_torch() -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    preset = presets.find(args.preset)
+    mask = ["document_mask=true"] if args.document_mask else []
+    preset = presets.amend(presets.find(args.preset), args.set + mask)
     _need_torch()
+    from pretrain import world
     from pretrain.progress import Display
-    from pretrain.train import TrainConfig, Trainer
+    from pretrain.run import TrainConfig
+    from pretrain.train import Trainer
 
     display = Display()
     config = TrainConfig(
@@ -159,15 +181,27 @@ def _train(args: argparse.Namespace) -> int:
         preset=preset,
         tokens=args.tokens,
         seed=args.seed,
+        weights=dict(args.weight) if args.weight else None,
+        init=args.init,
         device=args.device,
         threads=args.threads,
+        precision=args.precision,
+        recompute=args.recompute,
+        compile=args.compile,
+        sharding=args.sharding,
         checkpoint_tokens=args.checkpoint_tokens,
         eval_tokens=args.eval_tokens,
+        keep=args.keep,
+        tensorboard=args.tensorboard,
+        wandb=args.wandb,
     )
-    try:
-        summary = Trainer(config, display).run()
-    finally:
-        display.end()
+    with world.join(args.device) as place:
+        try:
+            summary = Trainer(config, display, place).run()
+        finally:
+            display.end()
+    if not place.leads:
+        return 0
     if args.json:
         print(json.dumps(asdict(summary), sort_keys=True))
         return 0
@@ -177,6 +211,10 @@ def _train(args: argparse.Namespace) -> int:
         f"{summary.preset}: {summary.parameters:,} parameters, {summary.tokens:,} tokens "
         f"({summary.epochs:.2f} epochs), {summary.steps:,} steps, loss {summary.loss:.4f}"
     )
+    if summary.skipped:
+        print(f"{summary.skipped:,} updates skipped: see metrics.jsonl")
+    for name, each in summary.mixture.items():
+        print(f"{name}: {each['share']:.2%} of the run, {each['epochs']:.2f} epochs")
     if summary.trained:
         print(
             f"{summary.trained:,} tokens in {summary.seconds:.1f} s: {summary.trained / summary.seconds:,.0f} a second"

@@ -165,6 +165,15 @@ class GPT(nn.Module):
         padding = self.wte.num_embeddings - self.vocabulary
         return sum(parameter.numel() for parameter in self.parameters()) - padding * self.config.width
 
+    def flops(self) -> float:
+        """Floating-point operations to train on one token: 6 a weight of a matrix product, and 12 a width, layer and
+        position attended to, as PaLM counts them (Chowdhery et al. 2022, appendix B), but of a band only what it holds.
+        """
+        config = self.config
+        weights = sum(parameter.numel() for parameter in self.parameters()) - self.wpe.weight.numel()
+        attended = sum(min(band or config.context, config.context) for band in config.bands)
+        return 6.0 * weights + 12.0 * config.width * attended
+
     def hidden(
         self,
         ids_BT: Tensor,

@@ -4,8 +4,11 @@ The vocabulary is no part of a preset: it comes from the shard manifest.
 """
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
+
+from pydantic import TypeAdapter, ValidationError
 
 from curate.errors import UsageError
 
@@ -64,10 +67,18 @@ class Recipe:
         micro_windows: windows of one forward pass; more need more memory and change nothing but rounding and dropout.
         peak_rate: learning rate at the end of the warm-up.
         final_share: share of the peak that the cosine ends at.
+        cosine_tokens: tokens after which it ends there, and the rate stays; None, or more than the run has: the run's.
+        first_batch_tokens, ramp_tokens: the batch grows linearly from the first to `batch_tokens` over so many tokens,
+            at most a tenth of the run; None: all have the full size.
         warmup_tokens: tokens of the linear warm-up, at most a tenth of the run, so that short runs still learn.
         decay: decoupled weight decay, on matrices alone.
         beta1, beta2, epsilon: AdamW's.
         clip: largest global norm of the gradient.
+        optimizer: adamw; or muon (Jordan et al. 2024) for the matrices of the blocks, and AdamW for the rest.
+        document_mask: no position attends to a document before its own. The papers' windows are not masked.
+        spike_sigmas: an update is skipped if its loss or gradient norm is more than so many standard deviations above
+            the mean of the last `spike_window` steps; None, as in the papers: none is.
+        spike_window: steps; before there are as many, nothing is skipped.
         checkpoint_tokens: tokens between two checkpoints.
         held_tokens: most held-out tokens of a source that the validation during training reads.
     """
@@ -85,11 +96,25 @@ class Recipe:
     beta2: float = 0.95
     epsilon: float = 1e-8
     clip: float = 1.0
+    cosine_tokens: int | None = None
+    first_batch_tokens: int | None = None
+    ramp_tokens: int | None = None
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    document_mask: bool = False
+    spike_sigmas: float | None = None
+    spike_window: int = 128
 
     def __post_init__(self) -> None:
-        counts = (self.batch_tokens, self.micro_windows, self.checkpoint_tokens, self.held_tokens)
-        if min(counts) < 1 or self.warmup_tokens < 0:
+        counts = (self.batch_tokens, self.micro_windows, self.checkpoint_tokens, self.held_tokens, self.spike_window)
+        optional = (self.cosine_tokens, self.first_batch_tokens, self.ramp_tokens)
+        if min(*counts, *(1 if each is None else each for each in optional)) < 1 or self.warmup_tokens < 0:
             raise ValueError(f"{self} has a count below 1")
+        if (self.ramp_tokens is None) != (self.first_batch_tokens is None):
+            raise ValueError(f"{self}: first_batch_tokens and ramp_tokens go together")
+        if (self.first_batch_tokens or 1) > self.batch_tokens:
+            raise ValueError(f"first_batch_tokens {self.first_batch_tokens} passes batch_tokens {self.batch_tokens}")
+        if self.spike_sigmas is not None and not self.spike_sigmas > 0:
+            raise ValueError(f"spike_sigmas {self.spike_sigmas} is not above 0")
         if not (self.peak_rate > 0 and 0 <= self.final_share <= 1 and self.clip > 0 and self.decay >= 0):
             raise ValueError(f"{self} has a rate, share, clip or decay outside its range")
 
@@ -104,11 +129,12 @@ class Preset:
     recipe: Recipe
 
     def __post_init__(self) -> None:
-        if self.recipe.batch_tokens % self.model.context:
-            raise ValueError(
-                f"preset {self.name}: batch_tokens {self.recipe.batch_tokens} is no multiple of the context, "
-                f"{self.model.context}"
-            )
+        for key in ("batch_tokens", "first_batch_tokens"):
+            tokens = getattr(self.recipe, key)
+            if tokens is not None and tokens % self.model.context:
+                raise ValueError(
+                    f"preset {self.name}: {key} {tokens} is no multiple of the context, {self.model.context}"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +242,11 @@ def _gpt2(name: str, heads: int, micro_windows: int, peak_rate: float) -> Preset
 
 
 def _gpt3(name: str, windows: int, micro_windows: int, width: int | None = None, heads: int | None = None) -> Preset:
-    """As printed, but for the width or heads given. The band is GPT-Neo's, an open replica: 256, even layers dense."""
+    """As printed, but for the width or heads given. The band is GPT-Neo's, an open replica: 256, even layers dense.
+
+    Appendix B: the cosine ends after 260B tokens, and the batch grows from 32k tokens over the first 4 to 12 billion,
+    "depending on the model size"; which size has which is not printed, and here follows the batch.
+    """
     printed = PRINTED[name]
     assert printed.heads
     assert printed.rate
@@ -227,7 +257,13 @@ def _gpt3(name: str, windows: int, micro_windows: int, width: int | None = None,
         context=2048,
         band=256,
     )
-    return Preset(name=name, model=model, recipe=_recipe(windows * model.context, micro_windows, printed.rate))
+    recipe = replace(
+        _recipe(windows * model.context, micro_windows, printed.rate),
+        cosine_tokens=260_000_000_000,
+        first_batch_tokens=16 * model.context,
+        ramp_tokens={256: 4, 512: 6, 1024: 8, 1568: 12}[windows] * 1_000_000_000,
+    )
+    return Preset(name=name, model=model, recipe=recipe)
 
 
 def _tiny(name: str, model: ModelConfig) -> Preset:
@@ -298,6 +334,28 @@ def find(name: str) -> Preset:
     near = difflib.get_close_matches(name, PRESETS, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PRESETS)}"
     raise UsageError(f"no preset {name!r}; {hint}")
+
+
+def amend(preset: Preset, settings: Sequence[str]) -> Preset:
+    """The preset with other values for keys of its model or recipe, each given as `key=value`; `none` is None.
+
+    Raises:
+        UsageError: if a key is unknown, with the nearest known one, or a value is not of its key.
+    """
+    parts = {"model": asdict(preset.model), "recipe": asdict(preset.recipe)}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        owner = next((part for part in parts.values() if key in part), None)
+        if owner is None or not equals:
+            near = difflib.get_close_matches(key, [name for part in parts.values() for name in part], 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*parts['model'], *parts['recipe']])}"
+            raise UsageError(f"--set {setting}: no key {key!r} with a value; {hint}")
+        owner[key] = None if text == "none" else text
+    try:
+        return TypeAdapter(Preset).validate_python({"name": preset.name} | parts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"--set {first['loc'][-1] if first['loc'] else ''}: {first['msg']}") from error
 
 
 def num_parameters(model: ModelConfig, vocabulary: int) -> int:

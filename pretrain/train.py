@@ -1,148 +1,59 @@
 """The training run: a short loop over a plan, with validation and checkpoints; stopped anywhere, it goes on exactly.
 
-In the --out folder: metrics.jsonl (a line a step, a line a validation; no clock in it, so that an interrupted run and
-an uninterrupted one leave the same bytes) and checkpoints/. On the CPU, in float32 and with the same number of threads,
-a resumed run equals an uninterrupted one to the last bit. On a GPU, in bfloat16, the batches are the same and the
-last bits are not promised.
+In the --out folder: metrics.jsonl and checkpoints/. On the CPU, in float32 and with the same number of threads, a
+resumed run equals an uninterrupted one to the last bit. On a GPU, in bfloat16, the batches are the same and the last
+bits are not promised; nor are they with another number of processes.
 """
 
 import contextlib
-import json
+import hashlib
 import math
-import os
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO, Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from curate import draw, storage
-from curate.errors import CurateError, InputError, StaleError
-from curate.shards import TOKENIZER, Tokens, open_tokens
-from pretrain import checkpoint, evaluate, machine, optim
-from pretrain.checkpoint import State
-from pretrain.data import Loader, Stream
+from curate import draw
+from curate.errors import CurateError, StaleError, UsageError
+from curate.shards import TOKENIZER, open_tokens
+from pretrain import checkpoint, evaluate, machine, optim, world
+from pretrain.checkpoint import Best, Saver, State
+from pretrain.data import Loader
+from pretrain.metrics import Metrics, Sink, TensorBoard, WandB, read_metrics
 from pretrain.model import GPT
-from pretrain.plan import Plan, num_windows
-from pretrain.presets import Preset
+from pretrain.optim import Recent, Scale
+from pretrain.run import Silence, Step, Summary, TrainConfig, Watcher, open_stream, plan_of
+from pretrain.world import Parallel, World
 
-METRICS = "metrics.jsonl"
 # Validations of a run whose user does not say how often.
 _VALIDATIONS = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
-    """One run. Seed, tokens and preset are its identity; the rest may differ when it is resumed.
-
-    Attributes:
-        data: the tokens/ folder.
-        out: where checkpoints and metrics go; a run that lies there is resumed.
-        tokens: ids to train on, rounded up to whole windows; None: one epoch.
-        threads: CPU threads; None: the resumed run's, or torch's own choice.
-        checkpoint_tokens: None: the recipe's.
-        eval_tokens: ids between two validations; None: a fifth of the run.
-        keep: newest checkpoints that stay.
-    """
-
-    __pydantic_config__ = {"extra": "forbid"}
-    data: str
-    out: str
-    preset: Preset
-    tokens: int | None = None
-    seed: int = 0
-    device: machine.DeviceName = "auto"
-    threads: int | None = None
-    checkpoint_tokens: int | None = None
-    eval_tokens: int | None = None
-    keep: int = 2
-
-    def __post_init__(self) -> None:
-        for name in ("tokens", "threads", "checkpoint_tokens", "eval_tokens", "keep"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a step did: after it `tokens` of `total` are consumed. `loss`: nats a token; `norm`: before clipping."""
-
-    step: int
-    samples: int
-    tokens: int
-    total: int
-    loss: float
-    rate: float
-    norm: float
-
-
-class Watcher(Protocol):
-    """Whoever shows a run to people."""
-
-    def note(self, text: str) -> None: ...
-    def begin(self, tokens: int, total: int) -> None: ...
-    def step(self, step: Step) -> None: ...
-    def held(self, tokens: int, scores: dict[str, evaluate.Score]) -> None: ...
-    def end(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """A finished run. `trained` counts the tokens of this call, none if the run was done before; seconds likewise."""
-
-    out: str
-    preset: str
-    parameters: int
-    vocabulary: int
-    tokens: int
-    epochs: float
-    steps: int
-    loss: float  # mean over the last tenth of the steps, nats a token
-    held: dict[str, dict[str, float]]
-    trained: int
-    seconds: float
-
-
-def plan_of(tokens: Tokens, config: TrainConfig) -> Plan:
-    """The run's plan over the training split.
-
-    Raises:
-        InputError: if the split does not fill a window.
-    """
-    context = config.preset.model.context
-    stream = tokens.manifest.splits["train"].tokens if "train" in tokens.manifest.splits else 0
-    windows = num_windows(stream, context)
-    return Plan(
-        manifest=tokens.digest,
-        seed=config.seed,
-        stream=stream,
-        context=context,
-        batch=config.preset.recipe.batch_tokens // context,
-        samples=windows if config.tokens is None else -(-config.tokens // context),
-    )
 
 
 class Trainer:
     """A run in the middle of itself. `run` carries it to its end."""
 
-    def __init__(self, config: TrainConfig, watcher: Watcher) -> None:
+    def __init__(self, config: TrainConfig, watcher: Watcher, place: World | None = None) -> None:
         """Opens the tokens and makes the model, or takes both up where the newest checkpoint left them.
 
+        Args:
+            place: this process among those of the run; None: it is alone.
+
         Raises:
-            InputError, ModelError: if the tokens or the checkpoint are damaged.
+            InputError, ModelError: if the tokens or a checkpoint are damaged.
             StaleError: if the folder holds another run, or this one on other tokens.
+            UsageError: if the settings do not go with the tokens, the machine or each other.
         """
-        self.config, self.watcher = config, watcher
-        self.recipe = config.preset.recipe
+        self.config = config
+        self.world = place or World(machine.find_device(config.device))
+        self.watcher: Watcher = watcher if self.world.leads else Silence()
+        self.device, self.recipe = self.world.device, config.preset.recipe
         self.out = checkpoint.local(config.out, "--out")
-        self.device = machine.find_device(config.device)
         tokens = open_tokens(config.data)
         self.tokenizer = Path(config.data.removeprefix("file://"), TOKENIZER)
-        plan = plan_of(tokens, config)
-        found = checkpoint.find_all(self.out)
+        stream, sources = open_stream(tokens, config.weights)
+        plan = plan_of(config, tokens.digest, len(stream), sources)
         self.state = State(
             version=checkpoint.VERSION,
             preset=config.preset,
@@ -152,21 +63,20 @@ class Trainer:
             end_of_text=tokens.manifest.end_of_text,
             threads=config.threads or torch.get_num_threads(),
             torch=torch.__version__,
+            scale=Scale() if machine.dtype_of(self.device, config.precision) == torch.float16 else None,
         )
+        found = checkpoint.find_all(self.out)
         if found:
             stored = checkpoint.read_state(found[-1])
             self._check_same(stored)
             self._take_up(stored)
-            model = checkpoint.load_model(found[-1], stored)
-        else:
-            # torch's generators take seeds below 2^63.
-            seed = draw.key("pretrain.init", config.seed) >> 1
-            model = GPT.create(config.preset.model, self.state.vocabulary, seed=seed)
-        self.model = model.to(self.device)
-        self.optimizer = optim.adamw(self.model, self.recipe)
+        self.model = self._make_model(found[-1] if found else None)
+        self.optimizers = optim.optimizers(self.model, self.recipe)
         if found:
-            checkpoint.load_optimizer(found[-1], self.model, self.optimizer)
-        self.loader = Loader(Stream(tokens.split("train")), plan, self.device)
+            checkpoint.load_moments(found[-1], self.model, self.optimizers)
+        self.parallel = Parallel(self.model, self.world)
+        self.recent = Recent(self.recipe.spike_window, self.state.recent)
+        self.loader = Loader(stream, plan, self.device)
         split = tokens.split("held") if "held" in tokens.manifest.splits else None
         limit = self.recipe.held_tokens
         self.held = evaluate.choose(split, self.state.end_of_text, limit=limit) if split else None
@@ -180,63 +90,179 @@ class Trainer:
         plan, began, first = self.state.plan, time.monotonic(), self.state.samples
         checkpoint_tokens = self.config.checkpoint_tokens or self.recipe.checkpoint_tokens
         eval_tokens = self.config.eval_tokens or max(1, plan.tokens(plan.samples) // _VALIDATIONS)
+        peak, number = machine.peak(self.device), plan.steps_before(first)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(checkpoint.lock(self.out))
-            self._rewind_metrics()
-            metrics = stack.enter_context(open(self.out / METRICS, "ab"))
+            metrics = None
+            if self.world.leads:
+                stack.enter_context(checkpoint.lock(self.out))
+                metrics = stack.enter_context(Metrics(self.out, first, self._sinks()))
+            saver = stack.enter_context(Saver(self.out, self.tokenizer, self.world, keep=self.config.keep))
             stack.enter_context(machine.switches(self.device, self.state.threads))
-            self.watcher.begin(plan.tokens(first), plan.tokens(plan.samples))
+            self._note_mixture()
+            load = self.model.flops() / peak / self.world.size if peak else None
+            self.watcher.begin(plan.tokens(first), plan.tokens(plan.samples), load)
             while self.state.samples < plan.samples:
-                before = self.state.samples
-                step = self._step()
-                self._log(metrics, asdict(step))
-                self.watcher.step(step)
-                if self._due(eval_tokens, before) and self.held and self.held.ids:
-                    self._validate(metrics)
-                if self._due(checkpoint_tokens, before):
-                    os.fsync(metrics.fileno())
-                    checkpoint.save(
-                        self.out, self.state, self.model, self.optimizer, self.tokenizer, keep=self.config.keep
-                    )
+                before, number = self.state.samples, number + 1
+                self._step(number, metrics)
+                best = self._due(eval_tokens, before) and self._validate(metrics)
+                if best or self._due(checkpoint_tokens, before):
+                    if metrics is not None:
+                        metrics.sync()
+                    saver.save(self.state, self.model, self.optimizers)
         self.watcher.end()
         return self._summary(plan.tokens(plan.samples - first), time.monotonic() - began)
 
-    def _step(self) -> Step:
-        plan, first = self.state.plan, self.state.samples
-        count = min(plan.batch, plan.samples - first)
-        total, loss = plan.tokens(plan.samples), torch.zeros((), device=self.device)
-        for index, windows in enumerate(self.loader.batch(first, count, self.recipe.micro_windows)):
-            seed = draw.key("pretrain.dropout", plan.seed, first, index) >> 1
-            with machine.mixed(self.device):
-                part = self.model.loss(windows, seed=seed) * (len(windows) / count)
-            part.backward()  # type: ignore[no-untyped-call]
-            loss += part.detach()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        number, tokens = first // plan.batch + 1, plan.tokens(first + count)
+    def _make_model(self, found: Path | None) -> GPT:
+        config, sharded = self.config, self.world.size > 1 and self.config.sharding == "fsdp"
+        if sharded and self.recipe.optimizer == "muon":
+            raise UsageError("muon works on whole matrices; take --sharding ddp, or optimizer=adamw")
+        if found:
+            with torch.device("meta"):
+                model = GPT(config.preset.model, self.state.vocabulary)
+        elif config.init is not None:
+            model = self._initial(checkpoint.resolve(checkpoint.local(config.init, "--init")))
+        else:
+            # torch's generators take seeds below 2^63.
+            seed = draw.key("pretrain.init", config.seed) >> 1
+            model = GPT.create(config.preset.model, self.state.vocabulary, seed=seed)
+        if config.compile:
+            world.compile_blocks(model)
+        if not found:
+            model = model.to(self.device)
+        if sharded:
+            world.shard(model, self.world)
+        if found:
+            model.to_empty(device=self.device)
+            checkpoint.load_weights(found, model)
+        return model
+
+    def _initial(self, folder: Path) -> GPT:
+        """The weights of another run, or of an import."""
+        other = checkpoint.read_state(folder)
+        have, want = asdict(other.preset.model), asdict(self.config.preset.model)
+        for key in have.keys() - {"dropout"}:
+            if have[key] != want[key]:
+                raise UsageError(
+                    f"--init {folder} has {key} {have[key]}, and {self.config.preset.name} has {want[key]}; "
+                    f"give --set {key}={have[key]}"
+                )
+        if (
+            hashlib.sha256((folder / TOKENIZER).read_bytes()).digest()
+            != hashlib.sha256(self.tokenizer.read_bytes()).digest()
+        ):
+            raise StaleError(f"--init {folder} has another tokenizer than {self.config.data}: ids mean other words")
+        return checkpoint.load_model(folder, other)
+
+    def _step(self, number: int, metrics: Metrics | None) -> None:
+        """One update, or none where it is skipped."""
+        plan, first, scale = self.state.plan, self.state.samples, self.state.scale
+        count = plan.count(first)
+        loss = self._gradients(first, count)
+        norm = world.whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip))
+        tokens, total = plan.tokens(first + count), plan.tokens(plan.samples)
         value, size = float(loss), float(norm)
         # Checked before the weights move: the newest checkpoint is always a healthy one.
-        if not (math.isfinite(value) and math.isfinite(size)):
+        overflow = scale is not None and scale.factor > 1 and math.isfinite(value) and not math.isfinite(size)
+        if not overflow and not (math.isfinite(value) and math.isfinite(size)):
             raise CurateError(
                 f"step {number} (samples {first} to {first + count}): loss {value}, gradient norm {size}; "
                 "lower the learning rate, or look at these samples"
             )
         rate = optim.learning_rate(self.recipe, tokens, total)
-        optim.set_rate(self.optimizer, rate)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self._advance(first + count)
-        return Step(number, first + count, tokens, total, value, rate, size)
+        skipped = "overflow" if overflow else None
+        if self.recipe.spike_sigmas is not None and not overflow:
+            limits = self.recent.limits(self.recipe.spike_sigmas)
+            self.recent.add(value, size)
+            if value > limits[0] or size > limits[1]:
+                skipped = "spike"
+        if skipped is None:
+            for optimizer in self.optimizers:
+                optim.set_rate(optimizer, rate)
+                optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        self.state = replace(
+            self.state,
+            samples=first + count,
+            recent=self.recent.steps,
+            scale=scale.after(overflow=overflow) if scale else None,
+        )
+        step = Step(number, first + count, tokens, total, value, rate, size if not overflow else 0.0, skipped)
+        if metrics is not None:
+            metrics.add(asdict(step))
+            if skipped == "spike":
+                self._log_spike(metrics, step, first, limits)
+        self.watcher.step(step)
 
-    def _validate(self, metrics: IO[bytes]) -> None:
-        assert self.held is not None
+    def _gradients(self, first: int, count: int) -> Tensor:
+        """Add up the gradients of a step's mean loss; returns it."""
+        plan, loss = self.state.plan, torch.zeros((), device=self.device)
+        factor = self.state.scale.factor if self.state.scale else 1.0
+        mask = self.state.end_of_text if self.recipe.document_mask else None
+        pieces = list(plan.pieces(first, self.recipe.micro_windows, self.world.rank, self.world.size))
+        for index, (start, samples) in enumerate(pieces):
+            # Without samples of its own a process takes part with some that weigh nothing.
+            windows = self.loader.windows(start, max(1, samples))
+            seed = draw.key("pretrain.dropout", plan.seed, start) >> 1
+            with self.parallel.last(index == len(pieces) - 1):
+                with machine.mixed(self.device, self.config.precision):
+                    nats = self.parallel.loss(windows, seed=seed, end_of_text=mask, recompute=self.config.recompute)
+                part = nats * (samples / count)
+                # The mean over processes is made of gradients that should be summed.
+                (part * (factor * self.world.size)).backward()  # type: ignore[no-untyped-call]
+            loss += part.detach()
+        if factor != 1.0:
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(1 / factor)
+        return self.world.total(loss)
+
+    def _log_spike(self, metrics: Metrics, step: Step, first: int, limits: tuple[float, float]) -> None:
+        documents = self.loader.documents(first, step.samples - first)
+        spike = {
+            "number": step.step,
+            "first_sample": first,
+            "loss_limit": limits[0],
+            "norm_limit": limits[1],
+            "documents": documents,
+        }
+        metrics.add({"samples": step.samples, "tokens": step.tokens, "spike": spike})
+        some = ", ".join(documents[:3]) + (", ..." if len(documents) > 3 else "")
+        self.watcher.note(
+            f"step {step.step} is skipped: loss {step.loss:.4f} (limit {limits[0]:.4f}), gradient norm {step.norm:.3f} "
+            f"(limit {limits[1]:.3f}); samples {first} to {step.samples}, {len(documents)} documents: {some}"
+        )
+
+    def _validate(self, metrics: Metrics | None) -> bool:
+        """Score the held-out documents; whether it is the best so far."""
+        if self.held is None or not self.held.ids:
+            return False
         tokens = self.state.plan.tokens(self.state.samples)
         scores = evaluate.scores(self.model, self.held)
-        self._log(metrics, {"samples": self.state.samples, "tokens": tokens, "held": score_table(scores)})
+        if metrics is not None:
+            metrics.add({"samples": self.state.samples, "tokens": tokens, "held": score_table(scores)})
         self.watcher.held(tokens, scores)
+        now = (scores["all"] if "all" in scores else next(iter(scores.values()))).bits_per_byte
+        if self.state.best is not None and now >= self.state.best.bits_per_byte:
+            return False
+        self.state = replace(self.state, best=Best(tokens=tokens, bits_per_byte=now))
+        return True
 
     def _due(self, every: int, before: int) -> bool:
         plan, now = self.state.plan, self.state.samples
         return now == plan.samples or plan.tokens(before) // every != plan.tokens(now) // every
+
+    def _sinks(self) -> list[Sink]:
+        out: list[Sink] = []
+        if self.config.tensorboard:
+            out.append(TensorBoard(self.out))
+        if self.config.wandb is not None:
+            out.append(WandB(self.config.wandb, self.out.resolve().name, asdict(self.config)))
+        return out
+
+    def _note_mixture(self) -> None:
+        for name, each in self.state.plan.realised(self.state.plan.samples).items():
+            self.watcher.note(f"{name}: {each.share:.2%} of the run, {each.epochs:.2f} epochs")
 
     def _check_same(self, stored: State) -> None:
         if stored.plan.manifest != self.state.plan.manifest:
@@ -267,19 +293,6 @@ class Trainer:
             )
         self.state = replace(stored, threads=threads, torch=torch.__version__)
 
-    def _advance(self, samples: int) -> None:
-        self.state = replace(self.state, samples=samples)
-
-    def _rewind_metrics(self) -> None:
-        """Leave the lines up to the checkpoint: those after it are about to be made again."""
-        kept = [line for line in read_metrics(self.out) if line["samples"] <= self.state.samples]
-        with storage.atomic(str(self.out / METRICS)) as file:
-            file.write(b"".join(_line(line) for line in kept))
-
-    def _log(self, metrics: IO[bytes], line: dict[str, Any]) -> None:
-        metrics.write(_line(line))
-        metrics.flush()
-
     def _summary(self, trained: int, seconds: float) -> Summary:
         lines = read_metrics(self.out)
         losses = [line["loss"] for line in lines if "loss" in line]
@@ -294,8 +307,11 @@ class Trainer:
             tokens=plan.tokens(plan.samples),
             epochs=plan.samples / plan.windows,
             steps=plan.steps,
+            skipped=sum(line.get("skipped") is not None for line in lines),
             loss=math.fsum(last) / len(last) if last else math.nan,
             held=held[-1] if held else {},
+            best=self.state.best,
+            mixture={name: asdict(each) for name, each in plan.realised(plan.samples).items()},
             trained=trained,
             seconds=seconds,
         )
@@ -304,23 +320,3 @@ class Trainer:
 def score_table(scores: dict[str, evaluate.Score]) -> dict[str, dict[str, float]]:
     """Scores as they go into metrics.jsonl and --json."""
     return {name: asdict(score) | {"bits_per_byte": score.bits_per_byte} for name, score in scores.items()}
-
-
-def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; none if it has not begun. A last line cut short by a kill is left out.
-
-    Raises:
-        InputError: if another line is damaged.
-    """
-    path = out / METRICS
-    if not path.exists():
-        return []
-    *lines, _ = path.read_text(encoding="ascii", errors="replace").split("\n")
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}; remove it, the run does not need it") from error
-
-
-def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, allow_nan=False).encode("ascii") + b"\n"

@@ -40,7 +40,7 @@ class Recorder:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def begin(self, tokens: int, total: int) -> None:
+    def begin(self, tokens: int, total: int, load: float | None) -> None:
         self.notes.append(f"{tokens}/{total}")
 
     def step(self, step: Step) -> None:

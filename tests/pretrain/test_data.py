@@ -63,11 +63,14 @@ def test_windows_are_the_plans(split: Split, plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("micro", [1, 3, 8, 100])
-def test_a_batch_is_the_same_however_it_is_cut(split: Split, plan: Plan, micro: int) -> None:
-    loader = Loader(Stream(split), plan, torch.device("cpu"))
-    pieces = list(loader.batch(40, 8, micro))
-    assert max(len(piece) for piece in pieces) <= micro
-    assert torch.equal(torch.cat(pieces), loader.windows(40, 8))
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_batch_is_the_same_however_it_is_cut(split: Split, plan: Plan, micro: int, size: int) -> None:
+    loader, windows = Loader(Stream(split), plan, torch.device("cpu")), []
+    for rank in range(size):
+        for first, count in plan.pieces(40, micro, rank, size):
+            assert count <= micro
+            windows.append(loader.windows(first, count))
+    assert torch.equal(torch.cat(windows), loader.windows(40, 8))
 
 
 def test_the_loader_has_no_memory(split: Split, plan: Plan) -> None:
@@ -84,3 +87,58 @@ def test_an_epoch_trains_on_every_token(split: Split, plan: Plan) -> None:
     want = np.bincount(whole(split)[1:], minlength=257)
     assert (counts >= want).all()
     assert counts.sum() - want.sum() < plan.context
+
+
+def documents(split: Split, *sources: str) -> list[tuple[str, np.ndarray]]:
+    """(id, ids with the end-of-text that closes them) of the sources' documents, in order."""
+    out = []
+    for shard in split.shards:
+        table = shard.documents()
+        for row, (id_, source) in enumerate(zip(table["id"].to_pylist(), table["source"].to_pylist(), strict=True)):
+            if source in sources:
+                out.append((id_, shard.ids[int(shard.starts[row]) : int(shard.starts[row + 1])].astype(np.int64)))
+    return out
+
+
+@pytest.mark.parametrize("sources", [["books"], ["crawl"], ["books", "crawl"], ["crawl", "books"]])
+def test_streams_of_sources(split: Split, sources: list[str]) -> None:
+    """Each holds its documents, and begins with an end-of-text even where another source's document was before."""
+    stream = Stream(split, sources)
+    want = []
+    for source in sources:
+        ids = np.concatenate([ids for _, ids in documents(split, source)])
+        want.append(ids if ids[0] == 0 else np.concatenate([[0], ids]))
+        assert stream.lengths[source] == len(want[-1])
+    out = np.empty(len(stream), np.int64)
+    stream.read(0, out)
+    assert np.array_equal(out, np.concatenate(want))
+
+
+def test_without_sources_there_are_no_lengths(split: Split) -> None:
+    assert Stream(split).lengths == {}
+
+
+@pytest.mark.parametrize("sources", [[], ["books"], ["crawl", "books"]])
+def test_documents_of_a_span_are_those_that_own_its_ids(split: Split, sources: list[str]) -> None:
+    stream = Stream(split, sources)
+    owners: list[str] = []
+    for source in [[name] for name in sources] or [["books", "crawl"]]:
+        for number, (id_, ids) in enumerate(documents(split, *source)):
+            owners += [id_] * len(ids)
+            if number == 0 and ids[0] != 0:
+                # The end-of-text before it, which the document before it owns.
+                before = [each for each, _ in documents(split, "books", "crawl")]
+                owners.insert(len(owners) - len(ids), before[before.index(id_) - 1])
+    assert len(owners) == len(stream)
+    for start in range(0, len(stream) - 40, 23):
+        assert stream.documents(start, 40) == list(dict.fromkeys(owners[start : start + 40]))
+    with pytest.raises(IndexError, match="of a stream of"):
+        stream.documents(len(stream) - 1, 2)
+
+
+def test_documents_of_samples(split: Split, plan: Plan) -> None:
+    stream = Stream(split)
+    found = Loader(stream, plan, torch.device("cpu")).documents(3, 5)
+    assert len(found) == len(set(found))
+    each = [stream.documents(int(start), 17) for start in plan.starts(3, 5)]
+    assert set(found) == {id_ for ids in each for id_ in ids}

@@ -36,7 +36,7 @@ def test_the_rate_falls_all_the_way_after_the_warmup() -> None:
 
 def test_matrices_decay_and_nothing_else() -> None:
     model = GPT.create(ModelConfig(layers=1, width=8, heads=2, context=4), 64, seed=0)
-    optimizer = optim.adamw(model, RECIPE)
+    optimizer = optim.optimizers(model, RECIPE)[0]
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert {decay[id(p)] for n, p in model.named_parameters() if n.endswith("bias") or "norm" in n} == {0.0}
     assert {decay[id(p)] for n, p in model.named_parameters() if p.dim() == 2} == {0.1}
@@ -44,11 +44,11 @@ def test_matrices_decay_and_nothing_else() -> None:
 
 
 def test_adamw_is_gpt3s() -> None:
-    defaults = optim.adamw(torch.nn.Linear(2, 2), RECIPE).defaults
+    defaults = optim.optimizers(torch.nn.Linear(2, 2), RECIPE)[0].defaults
     assert (defaults["betas"], defaults["eps"], defaults["fused"]) == ((0.9, 0.95), 1e-8, True)
 
 
 def test_set_rate_reaches_every_group() -> None:
-    optimizer = optim.adamw(torch.nn.Linear(2, 2), RECIPE)
+    optimizer = optim.optimizers(torch.nn.Linear(2, 2), RECIPE)[0]
     optim.set_rate(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]

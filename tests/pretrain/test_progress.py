@@ -12,7 +12,7 @@ from pretrain.train import Step
 def show(*, terminal: bool) -> str:
     out = io.StringIO()
     display = Display(Console(file=out, force_terminal=terminal, width=100, highlight=False))
-    display.begin(100, 400)
+    display.begin(100, 400, None)
     display.step(Step(2, 20, 200, 400, 3.25, 1e-3, 0.5))
     display.held(200, {"books": Score(documents=1, tokens=10, bytes=10, nats=13.8629436)})
     display.step(Step(4, 40, 400, 400, 2.5, 1e-3, 0.5))

@@ -1,0 +1,139 @@
+"""What a run tells machines: metrics.jsonl, and TensorBoard or Weights & Biases where they are asked for.
+
+metrics.jsonl has a line a step, a line a validation and a line a skipped update; each names the samples consumed. There
+is no clock in it, so that an interrupted run and an uninterrupted one leave the same bytes.
+"""
+
+import importlib
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from curate import storage
+from curate.errors import InputError, UsageError
+
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+
+
+class Sink(Protocol):
+    """Whoever draws curves of numbers by tokens."""
+
+    def add(self, tokens: int, numbers: dict[str, float]) -> None: ...
+    def close(self) -> None: ...
+
+
+class TensorBoard:
+    """Event files in the run's folder."""
+
+    def __init__(self, out: Path) -> None:
+        """
+        Raises:
+            UsageError: if it is not installed.
+        """
+        _need("tensorboard", "--tensorboard")
+        self._writer: Any = importlib.import_module("torch.utils.tensorboard").SummaryWriter(str(out / TENSORBOARD))
+
+    def add(self, tokens: int, numbers: dict[str, float]) -> None:
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, tokens)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WandB:
+    """A run of Weights & Biases, which takes keys and modes from its own settings; resumed, it goes on."""
+
+    def __init__(self, project: str, name: str, settings: dict[str, Any]) -> None:
+        """
+        Args:
+            name: the run's id: one that exists is continued.
+
+        Raises:
+            UsageError: if it is not installed.
+        """
+        wandb = _need("wandb", "--wandb")
+        self._run = wandb.init(project=project, id=name, name=name, resume="allow", config=settings)
+
+    def add(self, tokens: int, numbers: dict[str, float]) -> None:
+        self._run.log({"tokens": tokens} | numbers)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _need(module: str, flag: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(f"{flag} needs {module}; install it with: pip install 'curate-pretrain[{module}]'") from error
+
+
+class Metrics:
+    """A run's metrics, open for writing. Lines after `samples` are cut off: they are about to be made again."""
+
+    def __init__(self, out: Path, samples: int, sinks: list[Sink]) -> None:
+        """
+        Raises:
+            InputError: if the file is damaged.
+        """
+        kept = [line for line in read_metrics(out) if line["samples"] <= samples]
+        with storage.atomic(str(out / METRICS)) as file:
+            file.write(b"".join(_line(line) for line in kept))
+        self._file = open(out / METRICS, "ab")  # noqa: SIM115
+        self._sinks = sinks
+
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        for sink in self._sinks:
+            sink.close()
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Write a line; the numbers in it, at any depth, go to the sinks under their path."""
+        self._file.write(_line(line))
+        self._file.flush()
+        numbers = dict(_numbers(line))
+        for sink in self._sinks:
+            sink.add(line["tokens"], numbers)
+
+    def sync(self) -> None:
+        """To the disk: a checkpoint must not be newer than its metrics."""
+        os.fsync(self._file.fileno())
+
+
+def read_metrics(out: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; none if it has not begun. A last line cut short by a kill is left out.
+
+    Raises:
+        InputError: if another line is damaged.
+    """
+    path = out / METRICS
+    if not path.exists():
+        return []
+    *lines, _ = path.read_text(encoding="ascii", errors="replace").split("\n")
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}; remove it, the run does not need it") from error
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, allow_nan=False).encode("ascii") + b"\n"
+
+
+def _numbers(line: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    out: list[tuple[str, float]] = []
+    for name, value in line.items():
+        if isinstance(value, dict):
+            out += _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, (int, float)):
+            out.append((prefix + name, float(value)))
+    return out
