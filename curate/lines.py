@@ -84,6 +84,14 @@ def write(text, i, stop, mode, out, at, stack, pen):  # type: ignore[no-untyped-
             i += 1
             ink = at
             continue
+        if 0xC3 <= byte < 0xE0 and not opening:
+            out[at] = byte
+            out[at + 1] = text[i + 1]
+            odd |= not is_stable(byte, text[i + 1], text[i + 1])
+            at += 2
+            i += 2
+            ink = at
+            continue
         size, kind = _look(text, i)
         if kind == _INK:
             if opening and mode == TEXT and pen.markdown:
@@ -99,13 +107,39 @@ def write(text, i, stop, mode, out, at, stack, pen):  # type: ignore[no-untyped-
             for k in range(size):
                 out[at + k] = text[i + k]
             at += size
-            # The first character that NFC may change is U+0300; of dashes and quotes it changes none.
-            odd |= byte >= 0xCC and (byte != 0xE2 or text[i + 1] != 0x80 or text[i + 2] < 0x82)
+            odd |= byte >= 0x80 and (kind == _BLANK or not is_stable(byte, text[i + 1], text[i + size - 1]))
         elif kind == _LINE or (byte == 10 and not opening):
             at = fill(out, at, 1, 32)
         i += size
     pen.odd |= odd
     return ink
+
+
+@kernel
+def is_stable(lead, second, last):  # type: ignore[no-untyped-def]
+    """Whether NFC leaves a character beyond ASCII, of these bytes, alone, whatever stands around it.
+
+    It does up to U+02FF, and in those rows of common characters that have neither marks, nor what composes with the
+    character before, nor what decomposes (UAX 15, section 9). About texts with any other unicodedata is asked.
+    """
+    if lead == 0xE2:  # dashes and quotes, currencies, arrows, signs and shapes
+        return (
+            (second == 0x80 and last > 0x81)
+            or second == 0x82
+            or (second == 0x86 and last < 0x9A)
+            or 0x94 <= second <= 0x9E
+        )
+    if lead == 0xE3:  # punctuation of Han
+        return second == 0x80 and last < 0xAA
+    if lead >= 0xEA:  # Hangul, full-width forms, emoji
+        return (
+            (lead == 0xEA and second >= 0xB0)
+            or 0xEB <= lead <= 0xEC
+            or (lead == 0xED and second < 0x9E)
+            or (lead == 0xEF and 0xBC <= second <= 0xBD)
+            or (lead == 0xF0 and second == 0x9F)
+        )
+    return lead < 0xCC or 0xD0 <= lead <= 0xD1 or lead >= 0xE4  # Latin, Cyrillic, Han
 
 
 @kernel

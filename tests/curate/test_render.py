@@ -1,5 +1,7 @@
 """Blocks to text: pages and the plain text and Markdown they give, a Markdown parser as the oracle, properties."""
 
+import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from curate import charset, html, render, rows, tags
+from curate import charset, html, lines, render, rows, tags
 from curate.extract import tidy
 
 
@@ -152,6 +154,21 @@ def test_dropped_blocks_join_nothing() -> None:
     assert text("a<p>b", without="") == "a\n\nb"
 
 
+def test_characters_that_nfc_leaves_alone() -> None:
+    pairs = [unicodedata.decomposition(chr(c)).split() for c in range(sys.maxunicode + 1)]
+    composing = {int(pair[1], 16) for pair in pairs if len(pair) == 2 and not pair[0].startswith("<")}
+    composing |= {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}  # vowels and finals of Hangul
+    stable = 0
+    for point in (p for p in range(0x80, sys.maxunicode + 1) if not 0xD800 <= p < 0xE000):
+        encoded = chr(point).encode()
+        if lines.is_stable(encoded[0], encoded[1], encoded[-1]):
+            stable += 1
+            assert unicodedata.combining(chr(point)) == 0, hex(point)
+            assert point not in composing, hex(point)
+            assert unicodedata.normalize("NFC", chr(point)) == chr(point), hex(point)
+    assert stable > 30_000
+
+
 def test_deep_nesting_stays_at_the_last_level() -> None:
     levels = text("".join(f"<ul><li>{i}" for i in range(250))).split("\n")
     assert [len(line) - len(line.lstrip()) for line in levels] == [2 * min(i, render.LEVELS - 1) for i in range(250)]
@@ -196,8 +213,8 @@ LINES = st.lists(st.text("#-+*=_|:[]<>`~!/ab1.) \\&", max_size=12), min_size=1, 
 
 @settings(max_examples=300)
 @given(LINES)
-def test_no_text_is_read_as_structure(lines: list[str]) -> None:
-    page = "<br>".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in lines)
+def test_no_text_is_read_as_structure(broken: list[str]) -> None:
+    page = "<br>".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in broken)
     tokens = MarkdownIt("commonmark").enable("table").parse(text(page, markdown=True))
     assert {token.type for token in tokens} <= {"paragraph_open", "inline", "paragraph_close"}
 
