@@ -8,33 +8,43 @@ import functools
 import logging
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import trafilatura
 from resiliparse.extract.html2text import extract_plain_text
+from trafilatura.settings import Extractor
 
-from curate import blocks, html
-from curate.charset import Decoded, decode
+from curate import blocks, html, metadata
+from curate.charset import decode_all
+from curate.html import BlockTable
 from curate.language import Identifier, Language, identify
 from curate.reasons import CODES, KEPT, Reason
+from curate.render import render
 
 EXTRACTORS = ("blocks", "trafilatura", "resiliparse")
+FAVOURS = ("precision", "balanced", "recall")
 
 # What `extract` returns, one row for each page.
 EXTRACTED = pa.schema(
     [
         pa.field("text", pa.string(), nullable=False),  # normalised (see `tidy`); empty where there is none
-        pa.field("title", pa.string(), nullable=False),
+        *metadata.METADATA,  # empty for plain text and for pages that were not read
         pa.field("charset", pa.string(), nullable=False),  # Python codec; empty for pages not decoded
         pa.field("replaced", pa.int32(), nullable=False),  # U+FFFD characters in the decoded page
         pa.field("reason", pa.uint8(), nullable=False),  # reasons.CODES; 0: has text, or an error
         pa.field("error", pa.string(), nullable=True),  # why the extractor failed on this page
     ]
 )
+
+# Pages are worked on a few at a time: of a buffer much larger than a core's cache every page is new memory. 1,500 pages
+# in one piece take nearly twice as long.
+SLICE_BYTES = 4 << 20
+SLICE_PAGES = 64
 
 # A fast look at pages before the full extractor: (main text by the fast pass, words in the whole page) -> uint8[n],
 # reasons.CODES or 0. See `rule_out`.
@@ -71,110 +81,77 @@ class Extraction:
     """How pages become text.
 
     Trafilatura stays the default until `blocks` wins on every gold set (blocks.json has its scores). `cascade` lets a
-    fast pass rule out pages before it; the pages kept are the same to within 1% (a test holds it). `max_page_bytes`
-    (None: no limit) bounds the time that a single page can take.
+    fast pass by `blocks` rule out pages before another extractor; the pages kept are the same to within 1% (a test
+    holds it). `max_page_bytes` (None: no limit) bounds the time that a single page can take.
+
+    Of `favour` and `markdown` each extractor has its own: `blocks` a threshold, Trafilatura `favor_precision`,
+    `favor_recall` and its Markdown, Resiliparse nothing.
     """
 
     __pydantic_config__ = {"extra": "forbid"}
 
     extractor: str = "trafilatura"
+    favour: str = "balanced"
+    markdown: bool = False
     cascade: bool = True
     max_page_bytes: int | None = 10 << 20
 
     def __post_init__(self) -> None:
-        _known(self.extractor)
+        for name, known in (("extractor", EXTRACTORS), ("favour", FAVOURS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}")
+        if self.extractor == "resiliparse" and (self.favour != "balanced" or self.markdown):
+            raise ValueError("resiliparse has neither favour nor markdown: leave them out, or take blocks")
         if self.max_page_bytes is not None and self.max_page_bytes < 1:
             raise ValueError(f"max_page_bytes is {self.max_page_bytes}; it must be at least 1, or null for no limit")
 
 
 def extract_text(
-    pages: pa.BinaryArray, content_types: pa.StringArray | None = None, extractor: str = "trafilatura"
+    pages: pa.BinaryArray, content_types: pa.StringArray | None = None, extractor: str = "blocks"
 ) -> pa.StringArray:
-    """Each page's text, empty where there is none or the extractor failed on it: `extract` tells these apart."""
-    return extract(pages, content_types, extractor).column("text")
+    """Each page's text, empty where there is none or the extractor failed on it: `extract` tells these apart.
+
+    Args:
+        pages: the bodies, null-free, of any size.
+        content_types: as for `extract`.
+        extractor: one of EXTRACTORS.
+
+    Raises:
+        ValueError: for an unknown extractor.
+    """
+    how = Extraction(extractor=extractor, max_page_bytes=None)
+    return extract(pages, content_types, how, about=False).column("text")
 
 
 def extract(
     pages: pa.BinaryArray,
     content_types: pa.StringArray | None = None,
-    extractor: str = "trafilatura",
+    how: Extraction = Extraction(),
     *,
-    max_page_bytes: int | None = None,
+    urls: pa.StringArray | None = None,
+    about: bool = True,
     prefilter: Prefilter | None = None,
 ) -> pa.RecordBatch:
-    """Each page's text with what is known of it, by the schema EXTRACTED.
+    """Each page's text with what is known of it, by the schema EXTRACTED. No page's row depends on other pages.
 
     Args:
         pages: the bodies, null-free.
         content_types: the HTTP headers as served; None, null or empty: unknown. text/plain passes without
             normalisation: it is how our own readers and WET files bring text that is already clean.
-        extractor: one of EXTRACTORS.
-        max_page_bytes: larger pages are `Reason.too_large`; None: no limit.
-        prefilter: rules out pages of markup after a pass by Resiliparse; None: every page meets the extractor.
+        how: the extractor and its options. `cascade` is for whoever makes the prefilter.
+        urls: where the pages were found, for `metadata.read`; None, null or empty: unknown.
+        about: whether to read title, author, date, language and canonical URL, some .04 ms a page; else they are empty.
+        prefilter: rules out pages of markup after a pass by `blocks`; None: every page meets the extractor.
 
     Raises:
-        ValueError: for an unknown extractor.
+        ArrowInvalid: for a batch of more than 2 GiB of text.
     """
-    _known(extractor)
-    n = len(pages)
-    types = ["" for _ in range(n)] if content_types is None else [t or "" for t in content_types.to_pylist()]
-    texts, titles = [""] * n, [""] * n
-    errors: list[str | None] = [None] * n
-    decoded = [Decoded("", "", 0)] * n
-    reason = np.zeros(n, np.uint8)
-    markup = []
-    for i, (page, content_type) in enumerate(zip(pages, types, strict=True)):
-        if max_page_bytes is not None and len(page.as_buffer()) > max_page_bytes:
-            reason[i] = CODES[Reason.too_large]
-            continue
-        body = page.as_py()
-        if not body:
-            reason[i] = CODES[Reason.empty_page]
-        elif not is_text(content_type, body[:SNIFFED]):
-            reason[i] = CODES[Reason.not_text]
-        elif is_plain(content_type):
-            decoded[i] = decode(body, content_type, markup=False)
-            texts[i] = decoded[i].text
-        else:
-            decoded[i] = decode(body, content_type)
-            markup.append(i)
-
-    # NUL is no character of a document, and it ends a string in C.
-    characters = [decoded[i].text.replace("\0", "") for i in markup]
-    table = html.scan(pa.array(characters, pa.string()))
-    for i, title in zip(markup, table.titles(), strict=True):
-        titles[i] = tidy(title)
-    if extractor != "blocks":
-        # Resiliparse takes minutes on text 100,000 elements deep; the deepest of 10,324 real pages is 38 deep.
-        for i, depth in zip(markup, table.depths().tolist(), strict=True):
-            if depth > html.MAX_DEPTH:
-                errors[i] = f"text is {depth} elements deep; {extractor} is given at most {html.MAX_DEPTH}"
-    if prefilter is not None:
-        shallow = [k for k, i in enumerate(markup) if errors[i] is None]
-        fast, failed = _each(_resiliparse, [characters[k] for k in shallow])
-        reasons = prefilter(pa.array(fast, pa.string()), table.words()[shallow])
-        for k, code, error in zip(shallow, reasons.tolist(), failed, strict=True):
-            reason[markup[k]] = code if error is None else KEPT  # the extractor proper may manage
-    live = [k for k, i in enumerate(markup) if reason[i] == KEPT and errors[i] is None]
-    if extractor == "blocks":
-        found = blocks.join(table, blocks.packaged().keep(table))
-        results, failed = [tidy(found[k]) for k in live], [None] * len(live)
-    else:
-        results, failed = _each(_EACH[extractor], [characters[k] for k in live])
-    for k, text, error in zip(live, results, failed, strict=True):
-        texts[markup[k]], errors[markup[k]] = text, error
-    for i in range(n):
-        if reason[i] == KEPT and errors[i] is None and not texts[i].strip():
-            reason[i], texts[i] = CODES[Reason.no_text], ""
-    columns = [
-        pa.array(texts, pa.string()),
-        pa.array(titles, pa.string()),
-        pa.array([d.charset for d in decoded], pa.string()),
-        pa.array([d.replaced for d in decoded], pa.int32()),
-        pa.array(reason, pa.uint8()),
-        pa.array(errors, pa.string()),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=EXTRACTED)
+    batches = []
+    for start, stop in _slices(pc.binary_length(pages).to_pylist()):
+        types = [""] * (stop - start) if content_types is None else content_types[start:stop].to_pylist()
+        found = None if urls is None else urls[start:stop]
+        batches.append(_extract(pages[start:stop], [kind or "" for kind in types], how, found, about, prefilter))
+    return pa.concat_batches(batches) if batches else pa.RecordBatch.from_pylist([], EXTRACTED)
 
 
 def rule_out(
@@ -242,42 +219,146 @@ def tidy(text: str) -> str:
     return _BLANK_LINES.sub("\n\n", _BLANKS_BEFORE_END.sub("", text)).strip()
 
 
-def _known(extractor: str) -> None:
-    if extractor not in EXTRACTORS:
-        raise ValueError(f"extractor is {extractor!r}; it must be one of {', '.join(EXTRACTORS)}")
+def _slices(sizes: list[int]) -> Iterator[tuple[int, int]]:
+    """[start, stop) of the pages that are worked on together."""
+    start = total = 0
+    for i, size in enumerate(sizes):
+        if i > start and (total + size > SLICE_BYTES or i - start == SLICE_PAGES):
+            yield start, i
+            start, total = i, 0
+        total += size
+    if start < len(sizes):
+        yield start, len(sizes)
 
 
-def _essence(content_type: str) -> str:
-    return content_type.partition(";")[0].partition(",")[0].strip().lower()
+def _extract(
+    pages: pa.BinaryArray,
+    types: list[str],
+    how: Extraction,
+    urls: pa.StringArray | None,
+    about: bool,
+    prefilter: Prefilter | None,
+) -> pa.RecordBatch:
+    """`extract` of one slice."""
+    n = len(pages)
+    reason = _unread(pages, types, how.max_page_bytes)
+    read = np.flatnonzero(reason == KEPT)
+    is_markup = np.array([not is_plain(types[i]) for i in read.tolist()], np.bool_)
+    decoded, charsets, replaced = decode_all(_take(pages, read), [types[i] for i in read.tolist()], is_markup.tolist())
+    markup, plain = read[is_markup], read[~is_markup]
+    characters = _without_nul(_take(decoded, np.flatnonzero(is_markup)))
+    table = html.scan(characters)
+    found, reason[markup], failed = _main_text(characters, table, how, prefilter)
+    errors: dict[int, str] = {int(markup[k]): error for k, error in failed.items()}
+
+    passed = [text if text.strip() else "" for text in _take(decoded, np.flatnonzero(~is_markup)).to_pylist()]
+    texts = _place(n, np.concatenate((markup, plain)), pa.concat_arrays([found, pa.array(passed, pa.string())]))
+    for i in np.flatnonzero((reason == KEPT) & np.equal(pc.binary_length(texts), 0)).tolist():
+        if i not in errors:
+            reason[i] = CODES[Reason.no_text]
+    columns = {
+        "text": texts,
+        "charset": _place(n, read, pa.array(charsets, pa.string())),
+        "replaced": _place(n, read, pa.array(replaced)),
+        "reason": pa.array(reason),
+        "error": pa.array([errors.get(i) for i in range(n)], pa.string()),
+    }
+    if about:
+        said = metadata.read(characters, table, None if urls is None else _take(urls, markup))
+    for name in metadata.METADATA.names:
+        values = [tidy(value) for value in said[name].to_pylist()] if about else [""] * len(markup)
+        columns[name] = _place(n, markup, pa.array(values, pa.string()))
+    return pa.RecordBatch.from_arrays([columns[name] for name in EXTRACTED.names], schema=EXTRACTED)
 
 
-def _each(extractor: Callable[[str], str], pages: Sequence[str]) -> tuple[list[str], list[str | None]]:
-    """Texts, and errors where the extractor raised."""
-    texts = [""] * len(pages)
-    errors: list[str | None] = [None] * len(pages)
-    for i, page in enumerate(pages):
+def _unread(pages: pa.BinaryArray, types: list[str], max_page_bytes: int | None) -> npt.NDArray[np.uint8]:
+    """uint8[n] of reasons.CODES for pages that hold no text to look at."""
+    reason = np.zeros(len(pages), np.uint8)
+    heads = pc.binary_slice(pages, 0, SNIFFED).to_pylist()
+    for i, size in enumerate(pc.binary_length(pages).to_pylist()):
+        if max_page_bytes is not None and size > max_page_bytes:
+            reason[i] = CODES[Reason.too_large]
+        elif not size:
+            reason[i] = CODES[Reason.empty_page]
+        elif not is_text(types[i], heads[i]):
+            reason[i] = CODES[Reason.not_text]
+    return reason
+
+
+def _main_text(
+    characters: pa.StringArray, table: BlockTable, how: Extraction, prefilter: Prefilter | None
+) -> tuple[pa.StringArray, npt.NDArray[np.uint8], dict[int, str]]:
+    """Texts, the prefilter's reasons, and the errors of those pages on which the extractor failed."""
+    reason = np.zeros(len(characters), np.uint8)
+    errors: dict[int, str] = {}
+    if prefilter is not None:
+        reason = prefilter(render(table, blocks.packaged().keep(table)), table.words())
+    if how.extractor == "blocks":
+        found = render(table, blocks.packaged().keep(table), markdown=how.markdown)
+        return pc.if_else(pa.array(reason == KEPT), found, ""), reason, errors
+    texts = [""] * len(characters)
+    depths = table.depths()
+    for k in np.flatnonzero(reason == KEPT).tolist():
+        # Resiliparse takes minutes on text 100,000 elements deep; the deepest of 10,324 real pages is 38 deep.
+        if depths[k] > html.MAX_DEPTH:
+            errors[k] = f"text is {depths[k]} elements deep; {how.extractor} is given at most {html.MAX_DEPTH}"
+            continue
+        page = characters[k].as_py()
         try:
-            texts[i] = tidy(extractor(page))
+            texts[k] = tidy(_trafilatura(page, how) if how.extractor == "trafilatura" else _resiliparse(page))
         except Exception as error:  # whatever a parser of hostile input may raise
-            errors[i] = f"{type(error).__name__}: {error}"
-    return texts, errors
+            errors[k] = f"{type(error).__name__}: {error}"
+    return pa.array(texts, pa.string()), reason, errors
 
 
-def _trafilatura(page: str) -> str:
+def _trafilatura(page: str, how: Extraction) -> str:
     """Trafilatura's main extractor alone: on full-text gold better than with its fallbacks, and a fifth faster."""
-    _quiet()
-    found = trafilatura.extract(page, fast=True, include_comments=False, with_metadata=False, deduplicate=False)
-    return found or ""
+    return trafilatura.extract(page, options=_options(how.favour, how.markdown)) or ""
 
 
 @functools.cache
-def _quiet() -> None:
-    """Trafilatura logs a warning for every page without text; here that is `Reason.no_text`."""
+def _options(favour: str, markdown: bool) -> Extractor:
+    """Trafilatura's options, which it would else read again from its settings for every page: .35 of 8.7 ms.
+
+    Nine tenths of the rest is XPath over its tree. What it will throw away cannot go before: without scripts and the
+    like it takes 3% less, but other elements are then empty, which it prunes, and 4 of 13,080 real pages come out
+    otherwise. It logs a warning for every page without text; here that is `Reason.no_text`.
+    """
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
+    return Extractor(
+        output_format="markdown" if markdown else "txt",
+        fast=True,
+        comments=False,
+        precision=favour == "precision",
+        recall=favour == "recall",
+    )
 
 
 def _resiliparse(page: str) -> str:
     return str(extract_plain_text(page, main_content=True, alt_texts=False, comments=False))
 
 
-_EACH: dict[str, Callable[[str], str]] = {"trafilatura": _trafilatura, "resiliparse": _resiliparse}
+def _take(values: pa.Array, where: npt.NDArray[np.int64]) -> pa.Array:
+    return values if len(where) == len(values) else values.take(pa.array(where))
+
+
+def _place(n: int, where: npt.NDArray[np.int64], values: pa.Array) -> pa.Array:
+    """n values: values[k] at where[k], else empty or 0."""
+    order = np.full(n, -1)
+    order[where] = np.arange(len(where))
+    return values.take(pa.array(order, mask=order < 0)).fill_null("" if pa.types.is_string(values.type) else 0)
+
+
+def _without_nul(text: pa.StringArray) -> pa.StringArray:
+    """NUL is no character of a document, and it ends a string in C."""
+    _, offsets, data = text.buffers()
+    if data is None or not data.size or not len(text):
+        return text
+    first, *_, last = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1].tolist()
+    if np.frombuffer(data, np.uint8)[first:last].min(initial=1) > 0:
+        return text
+    return pc.replace_substring(text, "\0", "")
+
+
+def _essence(content_type: str) -> str:
+    return content_type.partition(";")[0].partition(",")[0].strip().lower()

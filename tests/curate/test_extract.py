@@ -6,6 +6,7 @@ import random
 import re
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate import extract, language
+from curate.extract import Extraction
 from curate.reasons import BY_CODE, KEPT, Reason
 
 SENTENCE = "This is a sentence of the story, long enough to be taken for prose by anyone who reads it. "
@@ -24,8 +26,9 @@ PAGE = (
 )
 
 
-def run(body: bytes, content_type: str = "", extractor: str = "blocks", **options: object) -> dict[str, object]:
-    table = extract.extract(pa.array([body], pa.binary()), pa.array([content_type]), extractor, **options)
+def run(body: bytes, content_type: str = "", extractor: str = "blocks", **options: Any) -> dict[str, object]:
+    how = Extraction(extractor=extractor, **options)
+    table = extract.extract(pa.array([body], pa.binary()), pa.array([content_type]), how)
     assert table.schema == extract.EXTRACTED
     row: dict[str, object] = table.to_pylist()[0]
     row["reason"] = BY_CODE.get(int(str(row["reason"])))
@@ -101,9 +104,9 @@ def test_a_page_that_breaks_the_extractor_is_an_error_of_that_page(monkeypatch: 
             raise RecursionError("too deep")
         return page
 
-    monkeypatch.setitem(extract._EACH, "resiliparse", breaks)
+    monkeypatch.setattr(extract, "_resiliparse", breaks)
     pages = pa.array([b"good", b"bad", b"fine"], pa.binary())
-    table = extract.extract(pages, None, "resiliparse")
+    table = extract.extract(pages, None, Extraction(extractor="resiliparse"))
     assert table["text"].to_pylist() == ["good", "", "fine"]
     assert table["error"].to_pylist() == [None, "RecursionError: too deep", None]
     assert table["reason"].to_pylist() == [KEPT] * 3
@@ -124,7 +127,9 @@ def test_prefilter_drops_before_the_extractor_and_sees_markup_alone() -> None:
         return np.array([extract.CODES[Reason.too_few_words], KEPT], np.uint8)
 
     pages = pa.array([b"<p>one two", b"plain", PAGE.encode()], pa.binary())
-    table = extract.extract(pages, pa.array(["", "text/plain", None]), "blocks", prefilter=prefilter)
+    table = extract.extract(
+        pages, pa.array(["", "text/plain", None]), Extraction(extractor="blocks"), prefilter=prefilter
+    )
     assert seen[0] == 2
     assert seen[1][0] == 2  # type: ignore[index]
     assert table["reason"].to_pylist() == [extract.CODES[Reason.too_few_words], KEPT, KEPT]
@@ -177,7 +182,7 @@ def test_the_cascade_keeps_whom_the_full_path_keeps(data_dir: Path) -> None:
     rule_out = functools.partial(extract.rule_out, wanted=config, identifier=model, min_words=50)
     kept = []
     for prefilter in (None, rule_out):
-        table = extract.extract(pages, None, "trafilatura", prefilter=prefilter)
+        table = extract.extract(pages, prefilter=prefilter)
         assert table["error"].null_count == len(pages)
         judged = language.judge(*language.identify(table["text"], model), config)
         words = np.array([len(re.findall(r"\S*\w\S*", text)) for text in table["text"].to_pylist()])
