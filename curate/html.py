@@ -157,8 +157,14 @@ def _scan(data, offsets, out, blocks, page_blocks, meta, page_meta, state, table
                     code = np.int64(find(keys, values, key))
                     i = attributes(data, name_stop, end, np.uint8(0) if closing else read[code], keys, values, tag)
                     rule = rules[code]
-                    if code == tags.BR and pending != 2 and blocks[count].chars > 0:
-                        pending, word = 2, 0
+                    verbatim = stack[depth].kinds & Kind.PREFORMATTED != 0 and not title
+                    if code == tags.BR and (pending != 2 or verbatim) and blocks[count].chars > 0:
+                        word = 0
+                        if verbatim:  # what follows is the next line's indentation
+                            out[at] = 10
+                            at += 1
+                        else:
+                            pending = 2
                         blocks[count].breaks = min(blocks[count].breaks + 1, block.MOST)
                         continue
                     if code == tags.TITLE and (opened[tags.SVG] > 0 or closing != title):
@@ -230,7 +236,7 @@ def _scan(data, offsets, out, blocks, page_blocks, meta, page_meta, state, table
             if point == 32:
                 word = 0
                 if stack[depth].kinds & Kind.PREFORMATTED and not title:
-                    if blocks[count].chars > 0 and pending == 0:
+                    if blocks[count].chars > 0:
                         out[at] = byte if is_space(byte) and byte != 13 else np.uint8(32)
                         at += 1
                 elif pending == 0:

@@ -27,6 +27,8 @@ def texts(page: str) -> list[str]:
 @pytest.mark.parametrize(
     ("page", "blocks"),
     [
+        # within <pre> a <br> is a line break like any other, and what follows it indentation
+        ("<pre>if a:<br>    b<br><br>\tc<br></pre>d<br>e", ["if a:\n    b\n\n\tc", "d\ne"]),
         ("", []),
         ("plain  text\n here", ["plain text here"]),
         ("<p>one<p>two</p>three", ["one", "two", "three"]),
