@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import draw, extract, language, pii, url, words
+from curate import blocklist, draw, extract, language, pii, words
+from curate.blocklist import BlockList
 from curate.dedup import exact, minhash
 from curate.document import DOCUMENTS, SAMPLES, SIGNATURES, Page
 from curate.extract import Extraction
@@ -24,7 +25,6 @@ from curate.filters.gopher import Gopher
 from curate.language import Language
 from curate.pii import Redaction
 from curate.reasons import BY_CODE, CODES, KEPT, Reason
-from curate.url import BlockList
 
 Mask = npt.NDArray[np.bool_]
 
@@ -129,7 +129,7 @@ class Rules:
     signing: minhash.MinHash
     seed: int
     identifier: language.Identifier
-    blocker: url.Blocker
+    blocker: blocklist.Blocker
 
     @classmethod
     def load(cls, settings: Ingest, filters: Filters | None, signing: minhash.MinHash, seed: int) -> "Rules":
@@ -138,7 +138,7 @@ class Rules:
         Raises:
             CurateError: if one of them is missing or damaged.
         """
-        models = language.load(settings.language), url.load(settings.urls)
+        models = language.load(settings.language), blocklist.load(settings.urls)
         return cls(settings, filters, signing, seed, *models)
 
     def ingest_block(self, entries: Sequence[Entry]) -> Outcome:
@@ -156,9 +156,9 @@ class Rules:
         return Outcome(self._documents(block, table), self._sign(block, table), sample, block.fates, block.counts)
 
     def _block_urls(self, block: Block) -> None:
-        urls = [entry.page.url for entry in block.entries]
-        gone = self.blocker.is_blocked(pa.array(urls, pa.string()))
-        block.drop(gone, [Reason.blocked_url] * len(urls), [url.host(one) for one in urls])
+        why = self.blocker.why(pa.array([entry.page.url for entry in block.entries], pa.string()))
+        gone = why.is_valid().to_numpy(zero_copy_only=False)
+        block.drop(gone, [Reason.blocked_url] * len(why), why.to_pylist())
 
     def _extract_text(self, block: Block) -> None:
         bodies = pa.array([entry.page.body for entry in block.entries], pa.binary())

@@ -1,7 +1,7 @@
-"""URLs as names of pages: one spelling for a page, hosts and registered domains, block lists.
+"""URLs as names of pages: one spelling for a page, hosts and registered domains. Block lists: `curate.blocklist`.
 
 `normalise` makes a name to compare by, not an address to fetch. Nothing here reads the network: the public suffix list
-is the copy that the package tld carries, and block lists are files.
+is the copy that the package tld carries.
 """
 
 import functools
@@ -9,18 +9,9 @@ import hashlib
 import importlib.util
 import re
 import string
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
-from curate import storage
 from curate.errors import InputError
-
-U64 = npt.NDArray[np.uint64]
 
 # RFC 3986, appendix B, with the scheme and authority that a web page must have.
 _URL = re.compile(r"(https?)://([^/?#\\]*)([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.IGNORECASE | re.DOTALL)
@@ -43,60 +34,6 @@ _TRACKING_NAMES = (
 TRACKING = frozenset(_TRACKING_NAMES.split())
 _TRACKING_PREFIXES = ("utm_", "pk_", "mtm_", "piwik_", "matomo_", "hsa_", "__hs")
 _SESSION_PATH = re.compile(r";(?:jsessionid|phpsessid)=[^/;]*", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockList:
-    """Which sites never enter the corpus.
-
-    `domains` block themselves and all hosts below them. `folder` holds lists in the layout of the University of
-    Toulouse (UT1): FOLDER/CATEGORY/domains and FOLDER/CATEGORY/urls, a host or host/path a line; `categories` picks
-    some of its subfolders, None takes all. UT1's regular expressions are not used.
-    """
-
-    __pydantic_config__ = {"extra": "forbid"}
-
-    domains: tuple[str, ...] = ()
-    folder: str | None = None
-    categories: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        for domain in self.domains:
-            if not host(f"http://{domain}/") or "/" in domain:
-                raise ValueError(f"domains has {domain!r}; it must be a host name such as example.com")
-        if self.categories is not None and self.folder is None:
-            raise ValueError(f"categories is {self.categories} but folder is null: name the folder they lie in")
-
-
-class Blocker:
-    """A loaded block list: sorted 64-bit hashes, 8 bytes an entry (UT1 has some 5 million)."""
-
-    def __init__(self, names: Iterable[str]):
-        self._hashes = np.unique(np.fromiter((_hash(name) for name in names), np.uint64))
-
-    def is_blocked(self, urls: pa.StringArray) -> npt.NDArray[np.bool_]:
-        """bool[n]: the URL's host, a domain above it, or its host with the beginning of its path, is listed."""
-        result = np.zeros(len(urls), np.bool_)
-        if not len(self._hashes):
-            return result
-        candidates = [[_hash(name) for name in _names(url)] for url in urls.to_pylist()]
-        flat = np.fromiter((h for names in candidates for h in names), np.uint64)
-        owner = np.repeat(np.arange(len(urls)), [len(names) for names in candidates])
-        place = np.minimum(np.searchsorted(self._hashes, flat), len(self._hashes) - 1)
-        result[owner[self._hashes[place] == flat]] = True
-        return result
-
-
-def load(config: BlockList) -> Blocker:
-    """The block list's entries from config and files.
-
-    Raises:
-        InputError: if the folder or a category is missing, or holds no list.
-    """
-    names = [_bare(domain) for domain in config.domains]
-    if config.folder is not None:
-        names += _folder_names(config.folder, config.categories)
-    return Blocker(names)
 
 
 def normalise(url: str) -> str:
@@ -216,48 +153,14 @@ def _is_tracking(parameter: str) -> bool:
     return name in TRACKING or name.startswith(_TRACKING_PREFIXES)
 
 
-def _strings(urls: pa.StringArray) -> Iterator[str]:
-    return (url or "" for url in urls.to_pylist())
-
-
 def _hash(name: str) -> int:
     """BLAKE2b-64, never 0."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") or 1
 
 
-def _bare(name: str) -> str:
-    """A list's entry as `_names` spells it."""
-    return normalise(f"http://{name.strip()}").removeprefix("http://")
-
-
-def _names(url: str | None) -> list[str]:
-    """All entries that would block the URL: its host, the domains above, its host with each beginning of its path."""
-    name = normalise(url or "").removeprefix("http://").partition("?")[0].partition("#")[0]
-    if not name:
-        return []
-    where, slash, path = name.partition("/")
-    labels = where.partition(":")[0].split(".")
-    found = [".".join(labels[i:]) for i in range(len(labels))]
-    if slash:
-        segments = path.split("/")
-        found += [f"{where}/{'/'.join(segments[: i + 1])}" for i in range(len(segments))]
-    return found
-
-
-def _folder_names(folder: str, categories: tuple[str, ...] | None) -> list[str]:
-    chosen = [f"{c}/{kind}" for c in categories or ("*",) for kind in ("domains", "urls")]
-    names: list[str] = []
-    for pattern in chosen:
-        files = storage.glob(storage.join(folder, pattern))
-        if not files and pattern.endswith("domains"):
-            raise InputError(
-                f"no block list at {storage.join(folder, pattern)}: unpack UT1 there, or mend blocking.folder"
-            )
-        for path in files:
-            with storage.open_input(path) as file:
-                lines = file.read().decode("utf-8", "replace").splitlines()
-            names += [bare for line in lines if not line.startswith("#") and (bare := _bare(line))]
-    return names
+def suffixes() -> frozenset[str]:
+    """The public suffixes that the list names, in punycode; those of its wildcards are not among them."""
+    return _suffixes()[0]
 
 
 @functools.cache

@@ -1,14 +1,10 @@
-"""URLs: one spelling a page, hosts, block lists."""
+"""URLs: one spelling a page, hosts, registered domains."""
 
-from pathlib import Path
-
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curate import url
-from curate.errors import InputError
 
 GOLDEN = 12825879590649519735
 
@@ -77,37 +73,3 @@ def test_what_is_no_url_has_no_key() -> None:
 )
 def test_registered_domain(host: str, domain: str) -> None:
     assert url.registered_domain(host) == domain
-
-
-@pytest.mark.parametrize(
-    ("address", "blocked"),
-    [
-        ("http://bad.example/", True),
-        ("http://deep.below.bad.example/x", True),
-        ("http://notbad.example/", False),
-        ("http://good.example/", False),
-        ("no url", False),
-        (None, False),
-    ],
-)
-def test_blocked(address: str | None, blocked: bool) -> None:
-    blocker = url.load(url.BlockList(domains=("bad.example",)))
-    assert blocker.is_blocked(pa.array([address], pa.string())).tolist() == [blocked]
-
-
-def test_block_list_in_folders(tmp_path: Path) -> None:
-    (tmp_path / "adult").mkdir()
-    (tmp_path / "adult" / "domains").write_text("worse.example\n\nbad.example\n")
-    (tmp_path / "adult" / "urls").write_text("good.example/part\n")
-    blocker = url.load(url.BlockList(folder=str(tmp_path)))
-    urls = [
-        "https://www.worse.example/",
-        "http://good.example/part/x",
-        "http://good.example/party",
-        "http://good.example",
-    ]
-    assert blocker.is_blocked(pa.array(urls)).tolist() == [True, True, False, False]
-    with pytest.raises(InputError, match="no block list"):
-        url.load(url.BlockList(folder=str(tmp_path), categories=("none",)))
-    with pytest.raises(ValueError, match="must be a host name"):
-        url.BlockList(domains=("bad.example/path",))
