@@ -1,7 +1,7 @@
 """What two arms' losses on the same documents, with the same seeds, say about their difference: statistics alone.
 
-Losses are bits of documents, [seeds, documents], one array a held-out source. A source's loss is its bits divided by its
-bytes; the loss over several sources is the mean of theirs, each source counting the same.
+Losses are bits of documents, [seeds, documents], one array a held-out source. A source's loss is its bits divided by
+its bytes; the loss over several sources is the mean of theirs, each source counting the same.
 
 Intervals: seeds and documents are both drawn anew, crossed, since every seed reads every document (the pigeonhole
 bootstrap of Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2)). One fewer is drawn of each than
