@@ -150,7 +150,7 @@ def test_dropped_blocks_join_nothing() -> None:
     assert text("<ul><li>a<li>XX<li>b</ul>", without="XX") == "- a\n- b"
     assert text("<ol><li>XX<ul><li>a</ul><li>b</ol>", without="XX") == "- a\n\n2. b"
     assert text("<ul><li>XX<p>a<p>b</ul>", without="XX") == "- a\n  b"
-    assert text("<pre>a<br><br>XX</pre><pre>b", without="XX") == "a\n\nb"
+    assert text("<pre>a</pre><pre>XX</pre><pre>b", without="XX") == "a\n\nb"
     assert text("a<p>b", without="") == "a\n\nb"
 
 
