@@ -82,9 +82,9 @@ class _Gzip:
         return b"".join(rescued)
 
 
-def zstd(dictionary: zstandard.ZstdCompressionDict | None = None) -> Codec:
-    """The zstandard codec, with the dictionary that a .warc.zst may begin with."""
-    context = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=WINDOW)
+def zstd(dictionary: zstandard.ZstdCompressionDict | None = None, max_window: int = WINDOW) -> Codec:
+    """The zstandard codec, with the dictionary that a .warc.zst may begin with, and windows of so many bytes."""
+    context = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=max_window)
     return Codec("zstandard", b"\x28\xb5\x2f\xfd", 1 << 10, context.decompressobj)
 
 

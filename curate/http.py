@@ -19,6 +19,9 @@ _CHUNK = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 # WHATWG MIME Sniffing, section 3: bytes that no text holds.
 _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 SNIFFED = 1024
+MAX_HEAD = 1 << 20  # bytes of a header; browsers take 256 KiB
+MAX_CODINGS = 8  # of one body
+_PIECE = 1 << 12
 
 
 class TooLargeError(Exception):
@@ -42,12 +45,14 @@ def parse(content: bytes) -> Message:
     """Split a response into status, fields and payload.
 
     Raises:
-        DamagedError: if it does not begin with a status line.
+        DamagedError: if it does not begin with a status line, or its header is over `MAX_HEAD`.
     """
     status = _STATUS.match(content)
     if status is None:
         raise DamagedError(f"expected an HTTP status line, found {content[:40]!r}")
-    end = _BLANK.search(content)
+    end = _BLANK.search(content, 0, MAX_HEAD)
+    if end is None and len(content) > MAX_HEAD:
+        raise DamagedError(f"the HTTP header does not end within {MAX_HEAD} bytes")
     head, payload = (content[: end.start()], content[end.end() :]) if end else (content, b"")
     return Message(int(status[1]), fields(head), payload)
 
@@ -61,49 +66,65 @@ def fields(head: bytes) -> dict[str, str]:
         text = head.decode()
     except UnicodeDecodeError:
         text = head.decode("latin-1")
-    found: dict[str, str] = {}
-    last = ""
+    found: dict[str, list[str]] = {}
+    last: list[str] = []
     for line in text.split("\n")[1:]:
         if line.startswith((" ", "\t")):
-            if last:
-                found[last] = f"{found[last]} {line.strip()}".strip()
+            last.append(line.strip())
             continue
         name, colon, value = line.partition(":")
         if colon and (name := name.strip().lower()):
-            # A repeated field's folded lines would join the first: they are passed over with it.
-            last = "" if name in found else name
-            found.setdefault(name, value.strip())
-    return found
+            last = [value.strip()]
+            found.setdefault(name, last)  # the folded lines of a repeated field go with it
+    return {name: parts[0] if len(parts) == 1 else " ".join(parts).strip() for name, parts in found.items()}
 
 
 def body(message: Message, limit: int | None = None) -> bytes:
     """The payload with its transfer codings, then its content codings, undone.
 
-    Crawlers that store decoded payloads often leave the fields as served. So a payload without the magic of its coding,
-    or one that does not decode and looks like text, is taken as it is, and codings that we do not know are no codings.
-    What ends early gives what there is, as in a browser.
+    Crawlers that store decoded payloads often leave the fields as served, and servers lie. So the magic of gzip or
+    zstandard counts for more than what is declared: a payload without the magic of its coding, or one that does not
+    decode and looks like text, is taken as it is, and what still has a magic in the end is decoded once more. Codings
+    that we do not know are no codings. What ends early gives what there is, as in a browser.
 
     Args:
-        limit: bytes that the decoded body may have.
+        limit: bytes that the decoded body may have, and what is between two of its codings.
 
     Raises:
         TooLargeError: if it has more.
         DamagedError: if a coding is broken in its midst.
     """
     data = message.payload
-    codings = [c.strip().lower() for f in ("content-encoding", "transfer-encoding") for c in _split(message, f)]
+    codings = [c for f in ("content-encoding", "transfer-encoding") for c in _split(message, f)]
+    if len(codings) > MAX_CODINGS:
+        raise DamagedError(f"{len(codings)} codings are declared; at most {MAX_CODINGS} are undone")
     for coding in reversed(codings):
-        if coding == "chunked":
-            data = _dechunk(data)
-        elif data and (decode := _DECODERS.get(coding)):
-            try:
-                data = decode(data, -1 if limit is None else limit + 1)
-            except (zlib.error, brotli.error, zstandard.ZstdError) as error:
-                if not is_text(data):
-                    raise DamagedError(f"the body is no {coding}: {error}") from error
-        if limit is not None and len(data) > limit:
-            raise TooLargeError(f"over {limit} bytes")
+        data = _dechunk(data) if coding == "chunked" else _undo(coding, data, limit)
+    data = _undo(_magic(data), data, limit)
+    if limit is not None and len(data) > limit:
+        raise TooLargeError(f"over {limit} bytes")
     return data
+
+
+def _undo(coding: str, data: bytes, limit: int | None) -> bytes:
+    """`data` without the coding; as it is where the coding is not known, or where it has another's magic or is text."""
+    decode, magic = _DECODERS.get(coding), _magic(data)
+    if not data or decode is None or (magic and magic != coding.removeprefix("x-")):
+        return data
+    try:
+        decoded = decode(data, -1 if limit is None else limit + 1)
+    except (zlib.error, brotli.error, zstandard.ZstdError) as error:
+        if not is_text(data):
+            raise DamagedError(f"the body is no {coding}: {error}") from error
+        return data
+    if limit is not None and len(decoded) > limit:
+        raise TooLargeError(f"over {limit} bytes")
+    return decoded
+
+
+def _magic(data: bytes) -> str:
+    """The coding that the first bytes tell, or none."""
+    return "gzip" if data.startswith(GZIP.magic) else "zstd" if data.startswith(ZSTD.magic) else ""
 
 
 def is_text(data: bytes) -> bool:
@@ -112,7 +133,7 @@ def is_text(data: bytes) -> bool:
 
 
 def _split(message: Message, field: str) -> list[str]:
-    return message.fields.get(field, "").split(",")
+    return [coding for each in message.fields.get(field, "").split(",") if (coding := each.strip().lower())]
 
 
 def _dechunk(data: bytes) -> bytes:
@@ -136,34 +157,41 @@ def _dechunk(data: bytes) -> bytes:
 
 
 def _gunzip(data: bytes, limit: int) -> bytes:
-    out = b""
+    """All members; in pieces, since each end of a member copies what was fed beyond it."""
     if not data.startswith(GZIP.magic):
         return data
-    while True:
-        member = zlib.decompressobj(31)
-        out += member.decompress(data, limit - len(out) if limit >= 0 else 0)
-        data = member.unused_data
-        if not data.startswith(GZIP.magic) or 0 <= limit <= len(out):
-            return out
+    out = bytearray()
+    member, at = zlib.decompressobj(31), 0
+    while at < len(data) and not 0 <= limit <= len(out):
+        piece = data[at : at + _PIECE]
+        out += member.decompress(piece, limit - len(out) if limit >= 0 else 0)
+        at += len(piece) - len(member.unconsumed_tail) - len(member.unused_data)
+        if member.eof:
+            if not data.startswith(GZIP.magic, at):
+                break
+            member = zlib.decompressobj(31)
+    return bytes(out)
 
 
 def _inflate(data: bytes, limit: int) -> bytes:
-    """RFC 9110, section 8.4.1.2: the zlib format; some servers send the raw stream."""
+    """RFC 9110, section 8.4.1.2: the zlib format; some servers send the raw stream, which text may look like."""
     try:
         return zlib.decompressobj(15).decompress(data, max(0, limit))
     except zlib.error:
-        return zlib.decompressobj(-15).decompress(data, max(0, limit))
+        raw = zlib.decompressobj(-15)
+        out = raw.decompress(data, max(0, limit))
+        return out if raw.eof or not is_text(data) else data
 
 
 def _unbrotli(data: bytes, limit: int) -> bytes:
     stream = brotli.Decompressor()
-    out = b""
+    out = bytearray()
     while not stream.is_finished():
         out += stream.process(data, output_buffer_limit=1 << 20)
         data = b""
         if stream.can_accept_more_data() or 0 <= limit <= len(out):
             break
-    return out
+    return bytes(out)
 
 
 def _unzstd(data: bytes, limit: int) -> bytes:

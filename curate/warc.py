@@ -7,23 +7,21 @@ Offsets. Uncompressed: the byte where the record begins. Compressed: the byte wh
 number of records and damaged places before it in that member, so offsets are distinct and increase.
 
 Splitting a compressed file relies on finding member starts: the magic bytes followed by data that decompresses to
-`WARC/`. Only a WARC file stored whole and uncompressible inside a record can imitate that; its records would then be
-read as pages of the outer file.
+`WARC/`. Only a WARC file stored whole and uncompressible inside a record can imitate that; where a range begins in its
+midst, its records are read as pages of the outer file. How an uncompressed one is split is told in `curate.records`.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, ClassVar
 
-from curate import charset, http, storage
+from curate import charset, http, records, storage
 from curate.document import Dropped, Failed, Page, Record
-from curate.members import BEGINS, LEAD, NEWLINES, VERSION, Members, Stream, Window, container, units
+from curate.members import LEAD, Between, Members, container, units
 from curate.reasons import Reason
-
-MAX_HEAD = 1 << 20  # bytes of a record's header block; real ones have under 2,000
-
-_BLANK = re.compile(rb"\n\r*\n")
+from curate.records import Raw
+from curate.stream import Stream, Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,40 +53,45 @@ DEFAULT = Warc()
 def read(path: str, start: int = 0, stop: int | None = None, config: Warc = DEFAULT) -> Iterator[Record]:
     """The records whose gzip member (uncompressed: the record itself) begins in [start, stop), in file order.
 
-    Any set of ranges that covers the file yields each record once. A damaged place belongs to the range of the member
-    before it. `stop` None is the end of the file.
+    Any set of ranges that covers the file yields each record once, and each reads little more than what it holds. A
+    damaged place belongs to the range of what precedes it. `stop` None is the end of the file.
 
     Raises:
         InputError: if the file is missing or unreadable, or is ARC, lz4 or another format that is not read.
     """
     with storage.open_input(path) as file:
-        yield from read_file(file, path, start, stop, config)
+        window = Window(file, path)
+        # Of a range only the bytes that tell the container: a store's file would fetch a block of them.
+        yield from _read(window, start, stop, config, partial(storage.read_range, path) if start else window.between)
 
 
-def read_file(
-    file: IO[bytes], path: str, start: int = 0, stop: int | None = None, config: Warc = DEFAULT
-) -> Iterator[Record]:
-    """As `read`, of an open file; errors name `path`."""
+def read_file(file: IO[bytes], path: str, config: Warc = DEFAULT) -> Iterator[Record]:
+    """All records of an open file; errors name `path`."""
     window = Window(file, path)
-    head = window.read(0, LEAD)
+    yield from _read(window, 0, None, config, window.between)
+
+
+def _read(window: Window, start: int, stop: int | None, config: Warc, beginning: Between) -> Iterator[Record]:
+    head = beginning(0, LEAD)
     if not head:
         if start == 0:
             yield Failed(0, "the file is empty: expected WARC records")
         return
-    codec = container(path, head)
+    codec = container(window.path, head)
     if codec is None:
-        offset = 0
-        for place, raw in _records(Stream(window.feed(0)), config):
-            if stop is not None and place >= stop:
-                return
-            if place >= start:
-                yield _record(place, raw, config)
+        for place, raw in records.between(window, start, stop, config.max_page_bytes):
+            yield _record(place, raw, config)
         return
-    for offset, stream in units(Members(window, codec), start, stop):
+    members = Members(window, codec, beginning)
+    for offset, stream in units(members, start, stop):
         if isinstance(stream, Failed):
             yield stream
             continue
-        for index, (_, raw) in enumerate(_records(stream, config)):
+        for index, (_, raw) in enumerate(records.read(stream, config.max_page_bytes)):
+            if index and offset + index >= members.reached():
+                stream.damage = "the member holds more records than it has bytes: the rest of it is not read"
+                yield Failed(offset + index, stream.damage)
+                break
             yield _record(offset + index, raw, config)
 
 
@@ -99,87 +102,20 @@ def is_splittable(path: str) -> bool:
     """
     with storage.open_input(path) as file:
         window = Window(file, path)
-        codec = container(path, window.read(0, LEAD))
+        codec = container(path, window.between(0, LEAD))
         if codec is None:
             return True
-        members = Members(window, codec)
-        if not members.enter(0):
+        members = Members(window, codec, window.between)
+        if not members.enter(members.past(members.head)):
             return True  # damaged at its head: whatever follows is found by its magic
         stream = Stream(members.more)
-        for _ in _records(stream, DEFAULT):
+        for _ in records.read(stream, DEFAULT.max_page_bytes):
             stream.skip_newlines()
             return not stream.has(1)
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Raw:
-    """A record as it stands in the stream; `content` is None where it is over the limit, `error` set where damaged."""
-
-    fields: dict[str, str]
-    content: bytes | None = b""
-    error: str = ""
-
-
-def _records(stream: Stream, config: Warc) -> Iterator[tuple[int, _Raw]]:
-    """Each record or damaged place with its place in the stream.
-
-    After damage the search for the next version line starts within the damaged record, so that records swallowed by
-    a wrong Content-Length come through.
-    """
-    reported = False
-    while True:
-        stream.skip_newlines()
-        if not stream.has(1):
-            break
-        place = stream.place()
-        fields, size, length, error = _head(stream)
-        content: bytes | None = None
-        held = not error and (config.max_page_bytes is None or length <= config.max_page_bytes)
-        if not error:
-            whole = stream.has(size + length) if held else stream.skip(size + length)
-            tail = stream.peek(size + length if held else 0, LEAD)
-            rest = tail.lstrip(NEWLINES)
-            if not whole or (not rest and stream.damage):
-                error = stream.damage or f"the record ends early: Content-Length is {length}"
-            elif rest and rest == tail and not BEGINS.match(rest):
-                error = f"wrong Content-Length {length}: expected the next record after it, found {tail!r}"
-        if error:
-            reported = bool(stream.damage)
-            if held or not fields:
-                stream.at += 1
-            stream.seek_version()
-        elif held:
-            content = stream.data[stream.at + size : stream.at + size + length]
-            stream.at += size + length
-        yield place, _Raw(fields, content, error)
-    if stream.damage and not reported:
-        yield stream.place(), _Raw({}, None, stream.damage)
-
-
-def _head(stream: Stream) -> tuple[dict[str, str], int, int, str]:
-    """The record's fields, the bytes of its header block, its Content-Length, and what is wrong with it, if anything.
-
-    The fields are empty if something is.
-    """
-    lead = stream.peek(0, LEAD)
-    if not BEGINS.match(lead):
-        return {}, 0, 0, f"expected a record that begins with WARC/, found {lead!r}"
-    if not VERSION.match(stream.peek(0, 32)):
-        return {}, 0, 0, f"expected a WARC version such as WARC/1.0, found {stream.peek(0, 32)!r}"
-    size = stream.find(_BLANK, MAX_HEAD)
-    if size is None:
-        return {}, 0, 0, stream.damage or f"the record's header does not end within {MAX_HEAD} bytes"
-    fields = http.fields(stream.data[stream.at : stream.at + size])
-    length = fields.get("content-length", "")
-    if not (length.isascii() and length.isdigit()):
-        return {}, 0, 0, f"expected a Content-Length in bytes, found {length!r}"
-    if not fields.get("warc-type"):
-        return {}, 0, 0, "the record's header has no WARC-Type"
-    return fields, size, int(length), ""
-
-
-def _record(offset: int, raw: _Raw, config: Warc) -> Record:
+def _record(offset: int, raw: Raw, config: Warc) -> Record:
     """What becomes of a record."""
     if raw.error:
         return Failed(offset, raw.error)
