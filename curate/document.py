@@ -22,6 +22,7 @@ class Page:
     date: str = ""  # ISO 8601 in UTC as the source gives it, or empty
     content_type: str = ""  # as served; text/plain bodies are UTF-8 and pass the extractor untouched
     title: str = ""
+    author: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,11 @@ DOCUMENTS = pa.schema(
         pa.field("source", pa.string(), nullable=False),  # crawl, webtext, wikipedia, books, or a recipe's own
         pa.field("text", pa.string(), nullable=False),
         pa.field("title", pa.string(), nullable=False),
-        pa.field("date", pa.string(), nullable=False),
+        pa.field("author", pa.string(), nullable=False),
+        pa.field("date", pa.string(), nullable=False),  # of the capture or the edit, by the source
+        pa.field("published", pa.string(), nullable=False),  # this and the next two by the page: `metadata.METADATA`
+        pa.field("declared_language", pa.string(), nullable=False),
+        pa.field("canonical_url", pa.string(), nullable=False),
         pa.field("language", pa.string(), nullable=False),  # ISO 639 code of lid.176, or empty
         pa.field("language_score", pa.float32(), nullable=False),
         pa.field("words", pa.int32(), nullable=False),

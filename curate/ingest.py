@@ -28,6 +28,16 @@ from curate.reasons import BY_CODE, CODES, KEPT, Reason
 
 Mask = npt.NDArray[np.bool_]
 
+# Columns of the documents by the names that `extract` has for them: a document's own date and language are others.
+EXTRACTED_AS = {
+    "text": "text",
+    "title": "title",
+    "author": "author",
+    "published": "date",
+    "declared_language": "language",
+    "canonical_url": "canonical",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingest:
@@ -167,7 +177,7 @@ class Rules:
         block.counts["bytes"] += sum(len(entry.page.body) for entry in block.entries)
         found = extract.extract(bodies, types, self.settings.extraction, urls=urls, prefilter=self._prefilter())
         block.counts["replaced_characters"] += pc.sum(found["replaced"]).as_py() or 0
-        block.columns = {"text": found["text"], "title": found["title"]}
+        block.columns = {name: found[said] for name, said in EXTRACTED_AS.items()}
         errors = found["error"].to_pylist()
         failed = np.array([error is not None for error in errors], bool)
         block.drop(failed, [None] * len(errors), [error or "" for error in errors])
@@ -242,7 +252,11 @@ class Rules:
 
     def _documents(self, block: Block, table: words.WordTable) -> pa.RecordBatch:
         pages = [entry.page for entry in block.entries]
-        titles = block.columns["title"].to_pylist()
+
+        def either(known: Sequence[str], said: pa.Array) -> list[str]:
+            """What the source knows goes before what the page says."""
+            return [ours or theirs for ours, theirs in zip(known, said.to_pylist(), strict=True)]
+
         values = {
             **block.columns,
             "id": [entry.id for entry in block.entries],
@@ -251,7 +265,8 @@ class Rules:
             "url": [page.url for page in pages],
             "date": [page.date for page in pages],
             "offset": [page.offset for page in pages],
-            "title": [page.title or title for page, title in zip(pages, titles, strict=True)],
+            "title": either([page.title for page in pages], block.columns["title"]),
+            "author": either([page.author for page in pages], block.columns["author"]),
             "words": np.diff(table.doc_words).astype(np.int32),
         }
         return pa.RecordBatch.from_arrays(

@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   curate run mine.yaml --out runs/mine --dry-run               what it would do
   curate run gpt3 --set sources.crawl.paths='crawl/*.warc.gz' --out runs/crawl
   curate run mine.yaml --out gs://bucket/run -- --runner=DataflowRunner --project=P --region=R --temp_location=gs://bucket/t
+  curate extract page.html --extractor blocks --json           what the text of a page is
   curate why runs/mine https://example.com/page                what became of a page, and why
 """
 STAGE_COMMANDS = ("karma", "ingest", "train", "score", "dedup", "decontaminate", "mix", "tokenize")
@@ -86,6 +87,18 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
         stage = add(name, f"run the stage {name} alone, on what the earlier stages have left in DIR")
         recipe(stage, required=False)
         common(stage)
+    page = add("extract", "print the main text of pages, to try one by hand")
+    page.add_argument("files", nargs="+", metavar="FILE", help="a page: a path, or - for standard input")
+    page.add_argument("--extractor", metavar="NAME", help="blocks, trafilatura or resiliparse (default: a recipe's)")
+    page.add_argument("--favour", metavar="WHAT", help="precision, balanced or recall (default: balanced)")
+    page.add_argument("--markdown", action="store_true", help="print Markdown")
+    page.add_argument(
+        "--cascade",
+        choices=("on", "off"),
+        default="off",
+        help="whether pages too short or in another language than English are ruled out first (default: off)",
+    )
+    page.add_argument("--json", action="store_true", help="print a line of JSON for each page")
     show = add("recipe", "print a shipped recipe, or list them")
     show.add_argument("name", nargs="?", metavar="NAME")
     report = add("report", "rebuild the report of a run")
@@ -224,6 +237,18 @@ def _demo(job: Job) -> int:
     return _end(job, run.run(lambda recipe: _start(job, recipe), root, pretrain=not job.args["no_pretrain"]))
 
 
+def _extract(job: Job) -> int:
+    from curate.extract import Extraction
+    from pipelines import extract
+
+    given = {name: value for name in ("extractor", "favour") if (value := job.args[name]) is not None}
+    try:
+        how = Extraction(markdown=job.args["markdown"], cascade=job.args["cascade"] == "on", **given)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return extract.main(job.args["files"], how, job.args["json"])
+
+
 def _recipe(job: Job) -> int:
     from pipelines import recipe as recipes
 
@@ -253,6 +278,7 @@ def _why(job: Job) -> int:
 COMMANDS: dict[str, Callable[[Job], int]] = {
     "run": _run,
     "demo": _demo,
+    "extract": _extract,
     "recipe": _recipe,
     "report": _report,
     "why": _why,

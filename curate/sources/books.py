@@ -89,7 +89,7 @@ def read(path: str, config: Books = DEFAULT) -> Iterator[Record]:
     url = f"https://www.gutenberg.org/ebooks/{about.number}" if about.number else ""
     body = strip(text, config)
     if body:
-        yield Page(0, body.encode(), url, "", "text/plain", about.title)
+        yield Page(0, body.encode(), url, "", "text/plain", about.title, about.author)
     else:
         yield Dropped(0, Reason.empty_page, url)
 

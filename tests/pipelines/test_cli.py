@@ -37,6 +37,7 @@ def test_set_of_flags_is_closed() -> None:
         "run": ["--dry-run", "--help", "--json", "--out", "--quiet", "--set", "--workers"],
         "demo": ["--help", "--json", "--no-pretrain", "--out", "--quiet", "--workers"],
         **dict.fromkeys(("karma", "ingest", "train", "score", "dedup", "decontaminate", "mix", "tokenize"), stage),
+        "extract": ["--cascade", "--extractor", "--favour", "--help", "--json", "--markdown"],
         "recipe": ["--help"],
         "report": ["--help"],
         "why": ["--help", "--json"],

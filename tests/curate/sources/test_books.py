@@ -113,6 +113,7 @@ def test_encodings(tmp_path: Path, encode: object) -> None:
             "",
             "text/plain",
             "A Tale of Two Lines",
+            "N. N.",
         )
     ]
 
