@@ -100,6 +100,8 @@ class Extraction:
         for name, known in (("extractor", EXTRACTORS), ("favour", FAVOURS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}")
+        if self.extractor == "blocks" and self.favour != "balanced":
+            raise ValueError("the model of blocks has one threshold, balanced: leave favour out, or take trafilatura")
         if self.extractor == "resiliparse" and (self.favour != "balanced" or self.markdown):
             raise ValueError("resiliparse has neither favour nor markdown: leave them out, or take blocks")
         if self.max_page_bytes is not None and self.max_page_bytes < 1:

@@ -5,16 +5,18 @@ import json
 import random
 import re
 import unicodedata
+import unittest.mock
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+import trafilatura
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate import extract, language
+from curate import charset, extract, language, metadata
 from curate.extract import Extraction
 from curate.reasons import BY_CODE, KEPT, Reason
 
@@ -152,6 +154,12 @@ def test_settings_are_checked() -> None:
         extract.Extraction(extractor="readability")
     with pytest.raises(ValueError, match="max_page_bytes is 0"):
         extract.Extraction(max_page_bytes=0)
+    with pytest.raises(ValueError, match="favour is 'speed'; it must be one of precision, balanced, recall"):
+        extract.Extraction(favour="speed")
+    with pytest.raises(ValueError, match="has one threshold"):
+        extract.Extraction(extractor="blocks", favour="recall")
+    with pytest.raises(ValueError, match="resiliparse has neither favour nor markdown"):
+        extract.Extraction(extractor="resiliparse", favour="recall")
 
 
 @given(st.text())
@@ -163,12 +171,115 @@ def test_tidy(text: str) -> None:
     assert all(c in "\n\t" or unicodedata.category(c) != "Cc" for c in once)
 
 
+SAMPLES = [
+    (PAGE.encode(), "text/html"),
+    (PAGE.replace("story", "tale").encode("utf-16"), ""),
+    (PAGE.replace("story", "caf\u00e9").encode("latin-1"), "text/html; charset=latin1"),
+    (PAGE.replace("story", "st\0ory").encode(), None),
+    (b"\xef\xbb\xbf A  line\r\n", "text/plain"),
+    (" caf\u00e9\n\n\n".encode("latin-1"), "text/plain"),
+    (b" \n", "text/plain; charset=utf-8"),
+    (b"<p>one", "TEXT/HTML"),
+    (b"", ""),
+    (b"%PDF-1.4", "application/pdf"),
+    (b"<div>" * 1000 + SENTENCE.encode() * 9, "text/html"),
+]
+
+
+@functools.cache
+def alone(sample: tuple[bytes, str | None], extractor: str) -> dict[str, Any]:
+    pages, types = pa.array([sample[0]], pa.binary()), pa.array([sample[1]], pa.string())
+    row: dict[str, Any] = extract.extract(pages, types, Extraction(extractor=extractor)).to_pylist()[0]
+    return row
+
+
 @pytest.mark.parametrize("extractor", extract.EXTRACTORS)
-@given(st.lists(st.sampled_from([PAGE, "<p>one", "", "caf\u00e9 <b>x", PAGE.replace("story", "tale")]), max_size=4))
-def test_a_page_has_its_text_in_any_batch(extractor: str, pages: list[str]) -> None:
-    bodies = [page.encode() for page in pages]
-    together = extract.extract_text(pa.array(bodies, pa.binary()), None, extractor).to_pylist()
-    assert together == [run(body, "", extractor)["text"] for body in bodies]
+@given(st.lists(st.sampled_from(SAMPLES), max_size=9), st.integers(1, 9), st.integers(1, 4000), st.integers(0, 4))
+@settings(deadline=None, max_examples=40)
+def test_a_page_has_its_row_in_any_batch(
+    extractor: str, samples: list[tuple[bytes, str | None]], most_pages: int, most_bytes: int, skip: int
+) -> None:
+    """Whatever the batch's size and order, wherever it is cut, and if it is itself cut from a larger array."""
+    pages, types = pa.array([b for b, _ in samples], pa.binary())[skip:], pa.array([t for _, t in samples], pa.string())
+    with (
+        unittest.mock.patch.object(extract, "SLICE_PAGES", most_pages),
+        unittest.mock.patch.object(extract, "SLICE_BYTES", most_bytes),
+    ):
+        table = extract.extract(pages, types[skip:], Extraction(extractor=extractor))
+    assert table.schema == extract.EXTRACTED
+    assert table.to_pylist() == [alone(sample, extractor) for sample in samples[skip:]]
+
+
+HOSTILE = {
+    "NUL": b"\0" * 9999,
+    "NUL within": PAGE.replace("story", "st\0ory").encode(),
+    "deep blocks": b"<div>" * 100_000 + SENTENCE.encode(),
+    "deep inline": b"<b><font>" * 50_000 + SENTENCE.encode(),
+    "deep tables": b"<table><tr><td>" * 30_000 + SENTENCE.encode(),
+    "attribute of 50 MB": b'<p class="' + b"a " * (25 << 20) + b'">' + SENTENCE.encode() * 9,
+    "open tags": b"<" * 300_000,
+    "one tag": b"<p" + b" a=b" * 200_000,
+    "comments": b"<!--" * 100_000,
+    "bytes of no charset": b"<p>\x81\x8d\xff" + PAGE.encode() + b"\xc3",
+    "half of UTF-16": PAGE.encode("utf-16")[:-1],
+    "no tag": b"\xf0\x9f" * 999,
+}
+
+
+@pytest.mark.parametrize("extractor", extract.EXTRACTORS)
+def test_hostile_pages_spoil_no_batch(extractor: str) -> None:
+    bodies = [body for pair in zip([PAGE.encode()] * len(HOSTILE), HOSTILE.values(), strict=True) for body in pair]
+    how = Extraction(extractor=extractor, max_page_bytes=None)
+    rows = extract.extract(pa.array(bodies, pa.binary()), None, how).to_pylist()
+    assert len({row["text"] for row in rows[::2]}) == 1
+    assert rows[0]["text"].count(SENTENCE.strip()) == 8
+    for name, row in zip(HOSTILE, rows[1::2], strict=True):
+        assert bool(row["text"]) + (row["error"] is not None) + (row["reason"] != KEPT) == 1, name
+
+
+def test_what_a_page_says_of_itself_is_read_if_asked() -> None:
+    body = PAGE.replace("<head>", "<head><meta name=author content='A\u00ad. Writer'><link rel=canonical href=/x>")
+    pages, urls = pa.array([body.encode(), b"plain"], pa.binary()), pa.array(["https://a.example/y?z", None])
+    types = pa.array(["", "text/plain"])
+    page, plain = extract.extract(pages, types, urls=urls).to_pylist()
+    assert (page["title"], page["author"], page["canonical"]) == ("The & title", "A. Writer", "https://a.example/x")
+    assert {plain[name] for name in metadata.METADATA.names} == {""}
+    page, _ = extract.extract(pages, types, urls=urls, about=False).to_pylist()
+    assert {page[name] for name in metadata.METADATA.names} == {""}
+
+
+def test_markdown_and_favour_are_each_extractors_own() -> None:
+    body = f"<p><b>Bold.</b> {SENTENCE * 4}</p><ol start=3><li>{SENTENCE * 4}</li></ol>{PAGE}".encode()
+    assert "3. This is" in str(run(body, markdown=True)["text"])
+    assert str(run(body, "", "trafilatura", markdown=True)["text"]).startswith("# Heading\n")
+    for favour in ("precision", "recall"):
+        wanted = trafilatura.extract(body.decode(), fast=True, include_comments=False, **{f"favor_{favour}": True})
+        assert run(body, "", "trafilatura", favour=favour)["text"] == extract.tidy(wanted)
+
+
+def assert_trafilaturas_text(paths: list[Path]) -> None:
+    for path in paths:
+        body = path.read_bytes()
+        page = charset.decode(body).text.replace("\0", "")
+        wanted = trafilatura.extract(page, fast=True, include_comments=False, with_metadata=False, deduplicate=False)
+        text = extract.extract_text(pa.array([body], pa.binary()), None, "trafilatura")[0].as_py()
+        assert text == extract.tidy(wanted or ""), path
+
+
+def html_paths(data_dir: Path) -> list[Path]:
+    return sorted(path for name in ("html_gold", "html_pages") for path in (data_dir / name).rglob("*.htm*"))
+
+
+@pytest.mark.data("html_gold", "html_pages")
+def test_trafilaturas_text_is_its_own(data_dir: Path) -> None:
+    assert_trafilaturas_text(random.Random(5).sample(html_paths(data_dir), 150))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.data("html_gold", "html_pages")
+def test_trafilaturas_text_is_its_own_on_all_pages(data_dir: Path) -> None:
+    assert_trafilaturas_text(html_paths(data_dir))
 
 
 @pytest.mark.data("html_pages")
