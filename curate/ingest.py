@@ -6,7 +6,7 @@ Each page ends in exactly one place: a document, a drop with its reason, or a fa
 import functools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -64,13 +64,25 @@ class Ingest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """The published rules that apply, in this order; None leaves a paper's out. C4 cuts lines before it judges."""
+    """The published rules that apply, in this order; None leaves a paper's out. C4 cuts lines before it judges.
+
+    `languages` gives texts in a language, by its code, other rules in their stead: stop words of their own, say.
+    """
 
     __pydantic_config__ = {"extra": "forbid"}
 
     gopher: Gopher | None = Gopher()
     c4: C4 | None = C4()
     fineweb: FineWeb | None = FineWeb()
+    languages: dict[str, "Filters"] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if nested := [code for code, rules in self.languages.items() if rules.languages]:
+            raise ValueError(f"languages.{nested[0]} has languages of its own: give each beside the others")
+
+    def each(self) -> list["Filters"]:
+        """The rules of all languages."""
+        return [self, *self.languages.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +133,25 @@ class Block:
         keep = pa.array(~gone)
         self.columns = {name: column.filter(keep) for name, column in self.columns.items()}
 
+    def part(self, chosen: Mask) -> "Block":
+        """A block of those pages alone."""
+        part = Block([entry for entry, one in zip(self.entries, chosen, strict=True) if one])
+        part.columns = {name: column.filter(pa.array(chosen)) for name, column in self.columns.items()}
+        return part
+
+    def join(self, parts: Sequence["Block"]) -> None:
+        """Hold what is left of all the parts, in the order from before, and what became of the rest."""
+        place = {id(entry): i for i, entry in enumerate(self.entries)}
+        entries = [entry for part in parts for entry in part.entries]
+        order = np.argsort([place[id(entry)] for entry in entries]) if entries else np.zeros(0, np.int64)
+        self.entries = [entries[i] for i in order.tolist()]
+        for name in self.columns:
+            whole = pa.concat_arrays([part.columns[name] for part in parts])
+            self.columns[name] = whole.take(pa.array(order))
+        for part in parts:
+            self.fates += part.fates
+            self.counts.update(part.counts)
+
     def judged(self, code: npt.NDArray[np.uint8], detail: Sequence[str]) -> Mask:
         """Drop by codes of `reasons.CODES`; bool[n]: who is left."""
         self.drop(code != KEPT, [BY_CODE.get(int(one)) for one in code], detail)
@@ -162,7 +193,7 @@ class Rules:
         self._redact(block)
         table = words.table(block.columns["text"])
         if self.filters is not None:
-            table = self._filter(block, self.filters, table)
+            table = self._filter_by_language(block, self.filters, table)
         return Outcome(self._documents(block, table), self._sign(block, table), sample, block.fates, block.counts)
 
     def _block_urls(self, block: Block) -> None:
@@ -192,12 +223,12 @@ class Rules:
         how = self.settings.extraction
         if not how.cascade or how.extractor == "blocks" or self.filters is None:
             return None
-        rules = self.filters.gopher
+        least = [None if rules.gopher is None else rules.gopher.min_words for rules in self.filters.each()]
         return functools.partial(
             extract.rule_out,
             wanted=self.settings.language,
             identifier=self.identifier,
-            min_words=None if rules is None else rules.min_words,
+            min_words=None if None in least else min(number for number in least if number is not None),
         )
 
     def _identify_language(self, block: Block) -> None:
@@ -227,6 +258,19 @@ class Rules:
             block.columns["text"], counts = pii.redact(block.columns["text"], self.settings.redaction)
             block.counts.update({f"redacted_{kind}": int(number.sum()) for kind, number in counts.items()})
 
+    def _filter_by_language(self, block: Block, filters: Filters, table: words.WordTable) -> words.WordTable:
+        """The rules of each text's language; the table of those that stay, in the order they had."""
+        codes = [code if code in filters.languages else "" for code in block.columns["language"].to_pylist()]
+        if len(set(codes)) <= 1:
+            return self._filter(block, filters.languages.get(codes[0], filters) if codes else filters, table)
+        parts = []
+        for code in sorted(set(codes)):
+            part = block.part(np.array([one == code for one in codes], bool))
+            self._filter(part, filters.languages.get(code, filters), words.table(part.columns["text"]))
+            parts.append(part)
+        block.join(parts)
+        return words.table(block.columns["text"])
+
     def _filter(self, block: Block, filters: Filters, table: words.WordTable) -> words.WordTable:
         """Each paper's rules on the word table of those that are left; the table of those that stay."""
 
@@ -241,11 +285,15 @@ class Rules:
         if filters.gopher is not None:
             judge(gopher.judge(table, filters.gopher), gopher.RULES, filters.gopher)
         if filters.c4 is not None:
+            if filters.c4.cuts_citations:
+                block.columns["text"] = c4.uncite(block.columns["text"])
+                table = words.table(block.columns["text"])
+            whole = table
             keep, _ = c4.edit(table, filters.c4)
             if not keep.all():
                 block.counts["cut_lines"] += int((~keep).sum())
                 table, block.columns["text"] = words.keep_lines(table, keep)
-            judge(c4.judge(table, filters.c4), c4.RULES, filters.c4)
+            judge(c4.judge(table, filters.c4, whole), c4.RULES, filters.c4)
         if filters.fineweb is not None:
             judge(fineweb.judge(table, filters.fineweb), fineweb.RULES, filters.fineweb)
         return table

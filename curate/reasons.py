@@ -73,6 +73,9 @@ class Reason(StrEnum):
     not_needed = "not_needed"  # left out by the mixture's weights
     # training examples of a classifier
     not_drawn = "not_drawn"
+    # C4's page rules that are off by default
+    too_many_chars = "too_many_chars"  # C4's code
+    too_many_cut_words = "too_many_cut_words"  # RefinedWeb, appendix G.2
 
 
 class LineReason(StrEnum):

@@ -19,6 +19,7 @@ from curate import storage
 from curate.decontaminate import Decontamination
 from curate.dedup.minhash import MinHash
 from curate.errors import UsageError
+from curate.filters.gopher import Gopher
 from curate.ingest import Filters, Ingest
 from curate.mix import Mixture
 from curate.sources import Formats
@@ -166,6 +167,20 @@ class Recipe(Strict):
     mix: Mixture = Mixture()
     tokenize: Tokenization = Tokenization()
 
+    @model_validator(mode="after")
+    def _stop_words(self) -> "Recipe":
+        """Gopher's stop words are English: they would drop every text in another language."""
+        gopher = self.filters.gopher
+        if gopher is None or gopher.min_stop_words is None or gopher.stop_words != Gopher().stop_words:
+            return self
+        for code in self.ingest.language.wanted or ():
+            if code not in ("en", "eng_Latn") and code not in self.filters.languages:
+                raise ValueError(
+                    f"ingest.language.wanted has {code}, whose texts Gopher's English stop words would drop: give "
+                    f"filters.languages.{code}, or set filters.gopher.min_stop_words to null"
+                )
+        return self
+
 
 def load(name: str, settings: Iterable[str] = ()) -> Recipe:
     """The recipe in a file, or the shipped one of that name, with `a.b=value` settings applied on top.
@@ -256,7 +271,8 @@ def _sentence(error: Any) -> str:
         known = _known(where[:-1])
         near = difflib.get_close_matches(where[-1], known, n=1)
         return f"{key}: no such key" + (f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}")
-    return f"{key}: {error['msg'].removeprefix('Value error, ')} (it is {error['input']!r})"
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {said} (it is {error['input']!r})" if key else said
 
 
 def _known(path: list[str]) -> list[str]:
@@ -264,7 +280,7 @@ def _known(path: list[str]) -> list[str]:
     value: Any = Recipe()
     for part in path:
         if isinstance(value, dict):
-            value = Source()
+            value = Filters() if path[0] == "filters" else Source()
             continue
         value = getattr(value, part, None)
     if isinstance(value, BaseModel):

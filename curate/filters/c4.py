@@ -3,9 +3,10 @@
 `edit` says which lines go; `judge` judges the text that is left, so hand it the table of `words.keep_lines`. So does
 the original code: a curly bracket in a line that is cut does not condemn the page. Paper and code differ in two
 numbers; the defaults are the paper's and datatrove's: at least 5 sentences a page and 3 words a line (the code has 3
-and 5). As FineWeb did, lines need no terminal mark by default. Not here: the code's limit on the length of a page, and
-the citation marks it cuts out of lines. A word is the word table's: `JavaScript,` is javascript, and a policy phrase is
-found across punctuation. The bad words are the recipe's; none are shipped.
+and 5). As FineWeb did, lines need no terminal mark by default. Off by default, since the paper has none of them: the
+code's limit on the length of a page, its removal of citation marks (which would also take the indices out of code), and
+RefinedWeb's limit on how much the edits may cut. A word is the word table's: `JavaScript,` is javascript, and a policy
+phrase is found across punctuation. The bad words are the recipe's; none are shipped.
 """
 
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate import scan
-from curate.filters import Judgement, Rule, check_limits, first_failing, phrases, total
+from curate.filters import Judgement, Rule, check_limits, first_failing, phrases, ratio, total
 from curate.reasons import LineReason, Reason
 from curate.words import WordTable
 
@@ -44,6 +47,9 @@ class C4:
     max_lorem_ipsum: int | None = 0  # lines with the phrase
     max_curly_brackets: int | None = 0  # lines with a "{"
     max_bad_words: int | None = 0  # different ones
+    max_chars: int | None = None  # of the page before the edits; the code has 190,000
+    max_cut_words: float | None = None  # words in the lines cut, of all; RefinedWeb (2306.01116, G.2) has 0.05
+    cuts_citations: bool = False  # the code's: take [1], [edit] and [citation needed] out of lines
     bad_words: tuple[str, ...] = ()  # words and phrases
 
     def __post_init__(self) -> None:
@@ -57,7 +63,16 @@ RULES = (
     Rule(Reason.lorem_ipsum, "lorem_ipsum", "max_lorem_ipsum"),
     Rule(Reason.curly_bracket, "curly_brackets", "max_curly_brackets"),
     Rule(Reason.bad_word, "bad_words", "max_bad_words"),
+    Rule(Reason.too_many_chars, "chars", "max_chars"),
+    Rule(Reason.too_many_cut_words, "cut_words", "max_cut_words"),
 )
+
+_CITATION = r"\[(?:\d*|edit|citation needed)\]"
+
+
+def uncite(texts: pa.Array) -> pa.Array:
+    """The texts without citation marks; each that has none is as it was."""
+    return pc.replace_substring_regex(texts, _CITATION, "")
 
 
 def edit(table: WordTable, config: C4) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
@@ -91,21 +106,29 @@ def edit(table: WordTable, config: C4) -> tuple[npt.NDArray[np.bool_], npt.NDArr
     return keep, reason
 
 
-def measure(table: WordTable, config: C4) -> dict[str, npt.NDArray[np.float64]]:
-    """float64[docs] for each measure that `RULES` names; of the config only the bad words matter."""
+def measure(table: WordTable, config: C4, whole: WordTable | None = None) -> dict[str, npt.NDArray[np.float64]]:
+    """float64[docs] for each measure that `RULES` names; of the config only the bad words matter.
+
+    `whole` is the table of the same documents before the edits; None: nothing was cut.
+    """
+    whole = table if whole is None else whole
     lorem = phrases.find(table, ("lorem ipsum",), table.line_first_word)[:, 0]
     measures = {
         "sentences": total(table.line_sentences, table.doc_lines),
         "lorem_ipsum": total(lorem, table.doc_lines),
         "curly_brackets": total(table.line_ends & scan.CURLY != 0, table.doc_lines),
         "bad_words": phrases.find(table, config.bad_words, table.doc_words).sum(axis=1),
+        "chars": total(whole.line_chars, whole.doc_lines) + np.diff(whole.doc_lines) - 1,
     }
-    return {name: values.astype(np.float64) for name, values in measures.items()}
+    num_words, all_words = np.diff(table.doc_words), np.diff(whole.doc_words)
+    return {name: values.astype(np.float64) for name, values in measures.items()} | {
+        "cut_words": ratio(all_words - num_words, all_words)
+    }
 
 
-def judge(table: WordTable, config: C4) -> Judgement:
-    """The first failing page rule of each document, whose cut lines are gone already."""
-    return first_failing(RULES, config, measure(table, config), table.num_docs)
+def judge(table: WordTable, config: C4, whole: WordTable | None = None) -> Judgement:
+    """The first failing page rule of each document, whose cut lines are gone already; `whole` as for `measure`."""
+    return first_failing(RULES, config, measure(table, config, whole), table.num_docs)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,13 +1,14 @@
 """Gopher's quality and repetition rules (Rae et al. 2021, arXiv 2112.11446, appendix A.1.1 and table A1).
 
-Words and lines are those of the word table; blank lines are no lines here. The paper does not say what a word is. As
-in datatrove, and so in FineWeb's numbers, marks of punctuation are no words where words are counted and measured, but
-stand beside the words (`total_pieces`) where hash signs, ellipses and alphabetic words are held against them: by that
-the alphabetic rule is far stricter than on words alone (docs/rules.md has figures). A duplicate line, paragraph
-or n-gram is one that occurred before; its first occurrence is not held against the text (Dolma counts it). Fractions
-of characters are of all characters of the text's lines, and an n-gram's characters are, as in datatrove, those of its
-words, in the top n-grams with the spaces between them. Against datatrove, an n-gram that occurs once is no top n-gram,
-stop words count in any case, and punctuation is in no n-gram.
+Words and lines are those of the word table; blank lines are no lines here. The appendix holds hash signs, ellipses and
+alphabetic words against the same words whose number and mean length it limits, and a word of 3 to 10 characters is no
+comma: so marks of punctuation are no words here. datatrove, and so FineWeb, counts them in those three rules, by which
+the alphabetic rule drops ten times as many pages (docs/rules.md): `marks_are_words` does as they do.
+
+A duplicate line, paragraph or n-gram is one that occurred before; its first occurrence is not held against the text
+(Dolma counts it). Fractions of characters are of all characters of the text's lines, and an n-gram's characters are, as
+in datatrove, those of its words, in the top n-grams with the spaces between them. Against datatrove, an n-gram that
+occurs once is no top n-gram, stop words count in any case, and punctuation is in no n-gram.
 """
 
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Gopher:
     max_bullet_lines: float | None = 0.9  # lines that start with a bullet
     max_ellipsis_lines: float | None = 0.3  # lines that end with an ellipsis
     min_alphabetic_words: float | None = 0.8  # words with an alphabetic character
+    marks_are_words: bool = False  # of the symbol, ellipsis and alphabetic rules: count marks among words, as datatrove
     min_stop_words: int | None = 2  # different ones
     stop_words: tuple[str, ...] = ("the", "be", "to", "of", "and", "that", "have", "with")
     max_duplicate_lines: float | None = 0.3
@@ -89,10 +91,13 @@ RULES = (
 
 
 def measure(table: WordTable, config: Gopher) -> dict[str, npt.NDArray[np.float64]]:
-    """float64[docs] for each measure that `RULES` names; of the config only the stop words matter."""
+    """float64[docs] for each measure that `RULES` names; of the config only stop_words and marks_are_words matter."""
     num_words = np.diff(table.doc_words)
     chars = total(table.chars, table.doc_words)
-    pieces = total_pieces(table)
+    letters = total(table.letters, table.doc_words)
+    pieces = num_words
+    if config.marks_are_words:
+        letters, pieces = letters + total(table.line_parts, table.doc_lines), total_pieces(table)
     filled = total(table.line_hash != 0, table.doc_lines)
     line_chars = total(table.line_chars, table.doc_lines)
     lines, paragraphs = repetition.lines(table), repetition.paragraphs(table)
@@ -104,9 +109,7 @@ def measure(table: WordTable, config: Gopher) -> dict[str, npt.NDArray[np.float6
         "ellipses_per_word": ratio(total(table.line_ellipses, table.doc_lines), pieces),
         "bullet_lines": ratio(total(table.line_ends & scan.BULLETED != 0, table.doc_lines), filled),
         "ellipsis_lines": ratio(total(table.line_ends & scan.ELLIPSIS != 0, table.doc_lines), filled),
-        "alphabetic_words": ratio(
-            total(table.letters, table.doc_words) + total(table.line_parts, table.doc_lines), pieces
-        ),
+        "alphabetic_words": ratio(letters, pieces),
         "stop_words": phrases.find(table, config.stop_words, table.doc_words).sum(axis=1).astype(np.float64),
         "duplicate_lines": ratio(lines.repeated, lines.items),
         "duplicate_paragraphs": ratio(paragraphs.repeated, paragraphs.items),

@@ -51,8 +51,8 @@ GOPHER = [
     (Reason.too_many_words, "a" + " a" * 100_000, 100_001),
     (Reason.words_too_short, "ab cd " * 40 + "the and", None),
     (Reason.words_too_long, " ".join(distinct(60, 11)), 11),
-    (Reason.too_many_symbols, STOPS + SOME + " # " * 20, 20 / 124),
-    (Reason.too_many_ellipses, STOPS + " ... ".join(distinct(60)), 59 / 123),
+    (Reason.too_many_symbols, STOPS + SOME + " # " * 20, 20 / 104),
+    (Reason.too_many_ellipses, STOPS + " ... ".join(distinct(60)), 59 / 64),
     (Reason.too_many_bullet_lines, "\n".join(f"• the and of {word}" for word in distinct(60)), 1),
     (Reason.too_many_ellipsis_lines, "\n".join(f"the and of to in on by {word}…" for word in distinct(60)), 1),
     (Reason.too_few_alphabetic_words, SOME + " the and" + " 1234567" * 40, 102 / 142),
@@ -89,7 +89,33 @@ def test_gopher_finds_repeated_n_grams(n):
 def test_the_rules_stand_in_the_order_of_the_reasons():
     for rules in (gopher.RULES, c4.RULES, fineweb.RULES):
         codes = [CODES[rule.reason] for rule in rules]
-        assert codes == list(range(codes[0], codes[0] + len(rules)))
+        assert codes == sorted(set(codes))
+
+
+@pytest.mark.parametrize(
+    ("text", "on_words", "with_marks"),
+    [
+        ("One, two; three: four.", 1, 4 / 8),
+        ("well-known isn't", 1, 4 / 5),  # well - known is n't
+        ("3 4 five 6", 1 / 4, 1 / 4),
+        ("-- | *", 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_gopher_counts_marks_where_it_is_told_to(text, on_words, with_marks):
+    for marks, expected in ((False, on_words), (True, with_marks)):
+        measured = gopher.measure(of(text), gopher.Gopher(marks_are_words=marks))
+        assert measured["alphabetic_words"] == pytest.approx([expected])
+
+
+def test_gopher_as_datatrove_drops_prose_of_short_clauses():
+    text = (
+        " ".join(f"the and {one}, {two};" for one, two in zip(distinct(30), distinct(30), strict=True)) + " " + "- " * 9
+    )
+    alone = {"min_alphabetic_words": 0.8}
+    assert reasons(gopher.judge(of(text), only(gopher.Gopher, **alone))) == [None]
+    strict = dataclasses.replace(only(gopher.Gopher, **alone), marks_are_words=True)
+    assert reasons(gopher.judge(of(text), strict)) == [Reason.too_few_alphabetic_words]
 
 
 FINEWEB = [
@@ -129,6 +155,37 @@ def test_c4_gives_the_reason(reason, text, value):
     judgement = c4.judge(of(text, PROSE), c4.C4(bad_words=("worse", "bad word")))
     assert reasons(judgement) == [reason, None]
     assert judgement.value[0] == value
+
+
+def test_c4_limits_the_length_of_the_page_before_the_edits():
+    text = PROSE + "\n\nRead more.\n"
+    table = of(text, PROSE)
+    edited, _ = words.keep_lines(table, c4.edit(table, c4.C4())[0])
+    assert c4.measure(edited, c4.C4(), table)["chars"].tolist() == [len(text), len(PROSE)]
+    config = only(c4.C4, max_chars=len(PROSE))
+    judgement = c4.judge(edited, config, table)
+    assert reasons(judgement) == [Reason.too_many_chars, None]
+    assert reasons(c4.judge(edited, config)) == [None, None]
+
+
+def test_c4_limits_how_much_the_edits_cut():
+    table = of("one two three\nfour\nfive six", PROSE, "cut", "")
+    edited, _ = words.keep_lines(table, c4.edit(table, c4.C4())[0])
+    judgement = c4.judge(edited, only(c4.C4, max_cut_words=0.05), table)
+    assert reasons(judgement) == [Reason.too_many_cut_words, None, Reason.too_many_cut_words, None]
+    assert judgement.value[0] == 3 / 6
+
+
+@pytest.mark.parametrize(
+    ("text", "edited"),
+    [
+        ("As said.[1][23] It is so[citation needed].", "As said. It is so."),
+        ("History[edit]\nEmpty [] too", "History\nEmpty  too"),
+        ("x[i] and [a1] and [ 1 ] and [Edit] stay", "x[i] and [a1] and [ 1 ] and [Edit] stay"),
+    ],
+)
+def test_c4_takes_citation_marks_out(text, edited):
+    assert c4.uncite(pa.array([text, PROSE])).to_pylist() == [edited, PROSE]
 
 
 C4_LINES = [
