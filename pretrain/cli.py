@@ -9,7 +9,7 @@ import difflib
 import importlib.util
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import NoReturn
 
@@ -94,12 +94,39 @@ def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     _machine(sample)
     sample.set_defaults(run=_sample)
 
-    evaluate = sub.add_parser("eval", help="bits per byte on all held-out documents, by source", allow_abbrev=False)
+    evaluate = sub.add_parser("evaluate", help="bits per byte by source, and benchmarks", allow_abbrev=False)
     evaluate.add_argument("--model", required=True, metavar="DIR", help="the --out of a run, or one of its checkpoints")
-    evaluate.add_argument("--data", required=True, metavar="DIR", help="the tokens/ folder; same tokenizer")
+    evaluate.add_argument("--data", metavar="DIR", help="the tokens/ folder; same tokenizer")
+    evaluate.add_argument("--tasks", nargs="+", default=[], metavar="FILE", help="tasks (.yaml) or questions (.jsonl)")
+    evaluate.add_argument("--shots", type=_integer, metavar="K", help="examples of a prompt (default: the task's)")
+    evaluate.add_argument("--questions", type=_count, metavar="N", help="questions of a task (default: all)")
+    evaluate.add_argument(
+        "--seed", type=_integer, default=0, metavar="S", help="of examples and questions (default: 0)"
+    )
     _machine(evaluate)
     evaluate.add_argument("--json", action="store_true", help="print the scores as JSON")
-    evaluate.set_defaults(run=_evaluate)
+    evaluate.set_defaults(run=_trial("run_evaluate"))
+
+    finetune = sub.add_parser("finetune", help="train on a labelled set as GPT-1 did", allow_abbrev=False)
+    finetune.add_argument("checkpoint", metavar="CHECKPOINT", help="the --out of a run, or one of its checkpoints")
+    finetune.add_argument("--task", required=True, choices=("classification", "entailment", "similarity", "choice"))
+    finetune.add_argument("--train", required=True, metavar="FILE", help="labelled examples, JSON lines")
+    finetune.add_argument("--held", metavar="FILE", help="more of them, to measure")
+    finetune.add_argument("--out", required=True, metavar="DIR", help="the fine-tuned model goes here")
+    finetune.add_argument("--epochs", type=_count, metavar="N", help="default: 3")
+    finetune.add_argument("--batch", type=_count, metavar="N", help="examples of a step (default: 32)")
+    finetune.add_argument("--micro", type=_count, metavar="N", help="examples of a forward pass (default: 8)")
+    finetune.add_argument("--rate", type=_temperature, metavar="R", help="peak learning rate (default: 6.25e-5)")
+    finetune.add_argument("--seed", type=_integer, metavar="S", help="of weights, order and dropout (default: 0)")
+    _machine(finetune)
+    finetune.add_argument("--json", action="store_true", help="print the accuracy as JSON")
+    finetune.set_defaults(run=_trial("run_finetune"))
+
+    predict = sub.add_parser("predict", help="label texts with a fine-tuned model", allow_abbrev=False)
+    predict.add_argument("folder", metavar="FOLDER", help="the --out of `pretrain finetune`")
+    predict.add_argument("file", metavar="FILE", help="examples, with labels or without")
+    _machine(predict)
+    predict.set_defaults(run=_trial("run_predict"))
 
     export = sub.add_parser("export", help="write a folder that transformers loads", allow_abbrev=False)
     export.add_argument("checkpoint", metavar="CHECKPOINT", help="the --out of a run, or one of its checkpoints")
@@ -173,6 +200,7 @@ def _train(args: argparse.Namespace) -> int:
     from pretrain.progress import Display
     from pretrain.run import TrainConfig
     from pretrain.train import Trainer
+    from pretrain.trials import print_scores
 
     display = Display()
     config = TrainConfig(
@@ -219,7 +247,7 @@ def _train(args: argparse.Namespace) -> int:
         print(
             f"{summary.trained:,} tokens in {summary.seconds:.1f} s: {summary.trained / summary.seconds:,.0f} a second"
         )
-    _print_scores(summary.held)
+    print_scores(summary.held)
     return 0
 
 
@@ -236,20 +264,16 @@ def _sample(args: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(args: argparse.Namespace) -> int:
-    _need_torch()
-    from pretrain import checkpoint, machine
-    from pretrain.evaluate import evaluate
-    from pretrain.train import score_table
+def _trial(name: str) -> Callable[[argparse.Namespace], int]:
+    """The function of `trials` by that name, imported when it is called."""
 
-    device = machine.find_device(args.device)
-    with machine.switches(device, args.threads):
-        table = score_table(evaluate(checkpoint.local(args.model, "--model"), args.data, device))
-    if args.json:
-        print(json.dumps(table, sort_keys=True))
-    else:
-        _print_scores(table)
-    return 0
+    def run(args: argparse.Namespace) -> int:
+        _need_torch()
+        from pretrain import trials
+
+        return int(getattr(trials, name)(args))
+
+    return run
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -293,15 +317,6 @@ def _presets(args: argparse.Namespace) -> int:
         if printed.remark:
             print(f"{name:12}{printed.name}: {printed.remark}")
     return 0
-
-
-def _print_scores(table: dict[str, dict[str, float]]) -> None:
-    if not table:
-        print("no held-out documents")
-        return
-    print(f"{'held-out':16}{'documents':>10}{'bytes':>14}{'bits per byte':>15}")
-    for name, score in table.items():
-        print(f"{name:16}{score['documents']:10,}{score['bytes']:14,}{score['bits_per_byte']:15.4f}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def train(tokens_dir: Path, tmp_path: Path) -> list[str]:
     return line.split()
 
 
-def test_train_then_eval_sample_export(
+def test_train_then_evaluate_sample_export(
     train: list[str], tokens_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = str(tmp_path / "run")
@@ -36,11 +36,11 @@ def test_train_then_eval_sample_export(
     assert "step 8: 1,008 of 1,008 tokens" in shown.err
     assert "held-out bits per byte after 1,008 tokens: books" in shown.err
 
-    assert cli.main(["eval", "--model", run, "--data", str(tokens_dir), "--json"]) == 0
-    scores = json.loads(capsys.readouterr().out)
+    assert cli.main(["evaluate", "--model", run, "--data", str(tokens_dir), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["held"]
     assert scores["all"]["documents"] == 10
     assert 0 < scores["all"]["bits_per_byte"] < 8.1
-    assert cli.main(["eval", "--model", run, "--data", str(tokens_dir)]) == 0
+    assert cli.main(["evaluate", "--model", run, "--data", str(tokens_dir)]) == 0
     assert f"{scores['all']['bits_per_byte']:.4f}" in capsys.readouterr().out
 
     sample = ["sample", "--model", run, "--prompt", "the cat", "--tokens", "20", "--seed", "3"]
@@ -120,7 +120,7 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         ("sample --model /nowhere", 1, "holds no checkpoint"),
         ("sample --model /nowhere --temperature -1", 2, "not between 0 and infinity"),
         ("sample --model /nowhere --temperature warm", 2, "'warm' is no number"),
-        ("eval --model /nowhere --data x", 1, "holds no checkpoint"),
+        ("evaluate --model /nowhere --data x", 1, "holds no checkpoint"),
         ("export /nowhere y", 1, "holds no checkpoint"),
         ("export /nowhere y --format llama", 2, "invalid choice: 'llama'"),
         ("import /nowhere y", 1, "/nowhere/config.json"),
@@ -155,7 +155,7 @@ def test_tokens_of_another_tokenizer_are_refused(
     value = json.loads(manifest.read_text())
     value["tokenizer"] = hashlib.sha256(tokenizer.read_bytes()).hexdigest()
     manifest.write_text(json.dumps(value))
-    assert cli.main(["eval", "--model", str(tmp_path / "run"), "--data", str(other)]) == 1
+    assert cli.main(["evaluate", "--model", str(tmp_path / "run"), "--data", str(other)]) == 1
     assert "ids mean other words" in capsys.readouterr().err
 
 
@@ -228,7 +228,34 @@ def test_flags_are_pinned() -> None:
             "--tokens",
             "--top-k",
         ],
-        "eval": ["--data", "--device", "--help", "--json", "--model", "--threads"],
+        "evaluate": [
+            "--data",
+            "--device",
+            "--help",
+            "--json",
+            "--model",
+            "--questions",
+            "--seed",
+            "--shots",
+            "--tasks",
+            "--threads",
+        ],
+        "finetune": [
+            "--batch",
+            "--device",
+            "--epochs",
+            "--held",
+            "--help",
+            "--json",
+            "--micro",
+            "--out",
+            "--rate",
+            "--seed",
+            "--task",
+            "--threads",
+            "--train",
+        ],
+        "predict": ["--device", "--help", "--threads"],
         "export": ["--format", "--help"],
         "import": ["--end-of-text", "--help"],
         "presets": ["--help"],

@@ -1,0 +1,110 @@
+"""What the commands evaluate, finetune and predict do, and how they print it."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from curate.errors import UsageError
+from pretrain import checkpoint, labelled, machine, tasks
+from pretrain.benchmark import Bench, Result
+from pretrain.evaluate import evaluate
+from pretrain.finetune import FinetuneConfig, Finetuned, accuracy, finetune
+from pretrain.progress import Display
+from pretrain.sample import Sampler
+from pretrain.train import score_table
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    """Bits per byte on --data, then each of --tasks, a row as soon as it is known."""
+    if args.data is None and not args.tasks:
+        raise UsageError("nothing to evaluate on: give --data, --tasks or both")
+    if (args.shots or 0) < 0:
+        raise UsageError(f"--shots {args.shots} is below 0")
+    device, folder = machine.find_device(args.device), checkpoint.local(args.model, "--model")
+    loaded = [tasks.load(path, shots=args.shots) for path in args.tasks]
+    names = [task.name for task in loaded]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--tasks: two have the name {max(names, key=names.count)!r}; set `name` in one's file")
+    out: dict[str, Any] = {}
+    with machine.switches(device, args.threads):
+        if args.data is not None:
+            out["held"] = score_table(evaluate(folder, args.data, device))
+            if not args.json:
+                print_scores(out["held"])
+        if loaded:
+            bench = Bench(Sampler(folder, device))
+            width = max(map(len, names)) + 2
+            if not args.json:
+                print(
+                    f"{'task':{width}}{'kind':12}{'questions':>9}{'shots':>8}  {'metric':14}{'value':>10}{'error':>9}"
+                )
+            out["tasks"] = {}
+            for task in loaded:
+                result = bench.run(task, limit=args.questions, seed=args.seed)
+                out["tasks"][task.name] = asdict(result)
+                if not args.json:
+                    _print_result(result, width)
+    if args.json:
+        print(json.dumps(out, sort_keys=True))
+    return 0
+
+
+def print_scores(table: dict[str, dict[str, float]]) -> None:
+    """Bits per byte, source by source."""
+    if not table:
+        print("no held-out documents")
+        return
+    print(f"{'held-out':16}{'documents':>10}{'bytes':>14}{'bits per byte':>15}")
+    for name, score in table.items():
+        print(f"{name:16}{score['documents']:10,}{score['bytes']:14,}{score['bits_per_byte']:15.4f}")
+
+
+def _print_result(result: Result, width: int) -> None:
+    head = f"{result.task:{width}}{result.kind:12}{result.questions:9,}{result.mean_shots:8.1f}  "
+    for name, one in result.metrics.items():
+        if not name.startswith("accuracy_"):
+            error = "-" if one.error is None else f"{one.error:.4f}"
+            print(f"{head:{width + 31}}{name:14}{one.value:10.4f}{error:>9}", flush=True)
+            head = ""
+    if result.cut:
+        print(f"{'':{width}}{result.cut:,} prompts did not fit the window and lost their beginnings")
+
+
+def run_finetune(args: argparse.Namespace) -> int:
+    """A run, or the rest of one; prints the held-out accuracy."""
+    device, display = machine.find_device(args.device), Display()
+    source, out = checkpoint.local(args.checkpoint, "CHECKPOINT"), checkpoint.local(args.out, "--out")
+    given = {name: getattr(args, name) for name in ("epochs", "batch", "micro", "rate", "seed")}
+    try:
+        config = FinetuneConfig(task=args.task, **{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    with machine.switches(device, args.threads):
+        found = finetune(source, args.train, args.held, out, config, device, display.note)
+    if args.json:
+        print(json.dumps(None if found is None else asdict(found), sort_keys=True))
+    elif found is not None:
+        spread = "" if found.error is None else f" (standard error {found.error:.4f})"
+        print(f"held-out: {found.examples:,} examples, accuracy {found.accuracy:.4f}{spread}, {found.nats:.4f} nats")
+    else:
+        print(f"{out} written; label texts with: pretrain predict {out} FILE")
+    return 0
+
+
+def run_predict(args: argparse.Namespace) -> int:
+    """A line of JSON an example; the accuracy to standard error, where all labels are given."""
+    device = machine.find_device(args.device)
+    with machine.switches(device, args.threads):
+        model = Finetuned(Path(checkpoint.local(args.folder, "FOLDER")), device)
+        examples = labelled.read(args.file, model.progress.config.task, labels=False)
+        chances = model.predict(examples)
+    for row in chances:
+        print(json.dumps({"label": max(row, key=row.__getitem__), "chances": row}, ensure_ascii=False))
+    names = [list(row) for row in chances]
+    if all(example.label in row for example, row in zip(examples, names, strict=True)):
+        gold = [row.index(str(example.label)) for example, row in zip(examples, names, strict=True)]
+        found = accuracy([list(row.values()) for row in chances], gold)
+        Display().note(f"{found.examples:,} examples, accuracy {found.accuracy:.4f}")
+    return 0
