@@ -24,6 +24,7 @@ BEGINS = re.compile(rb"[\r\n]*WARC/", re.IGNORECASE)  # a record, perhaps after 
 # zstandard frame format, section 3.1.2: skippable frames; IIPC's .warc.zst puts its dictionary into the first.
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 _DICTIONARY = b"\x5d\x2a\x4d\x18"
+NOTHING = "the file holds no record"
 
 Between = Callable[[int, int], bytes]
 """The file's bytes [start, stop), fewer only at its end."""
@@ -68,6 +69,7 @@ class Members:
             self._codec, self.head = _with_dictionary(window.path, beginning)
         self.position = 0  # where the member entered last begins
         self.leads = False
+        self._follows = self._is_seam = False
 
     def enter(self, position: int) -> bool:
         """Whether the member at `position` begins with a record; `more` then goes on from there."""
@@ -105,9 +107,21 @@ class Members:
             if not self._stream.eof:
                 self._first = self._inflate()
             elif self.enter(self.past(self.reached())) or not self._opened:
+                self._is_seam = False
                 return b""
+            else:
+                self._follows = True
         first, self._first = self._first, b""
+        self._is_seam, self._follows = self._follows, False
         return first
+
+    def holds(self) -> bool:
+        """Whether the member entered last gives anything, be it a record or not."""
+        return bool(self._first)
+
+    def is_seam(self) -> bool:
+        """Whether the bytes that `more` gave last are the first of a member that continues another."""
+        return self._is_seam
 
     def reached(self) -> int:
         """The byte of the file up to which members were decompressed."""
@@ -133,16 +147,16 @@ class Members:
         return False
 
     def _inflate(self) -> bytes:
-        piece = self._window.read(self._read, self._codec.piece)
+        # Pieces are cut from the member's beginning on: what comes through before damage is the same in any range.
+        piece = self._window.between(self._read, self._read + self._codec.piece)
         if not piece:
             raise DamagedError(f"the {self._codec.name} member ends early, at byte {self._read} of the file")
         self._read += len(piece)
         try:
             return self._stream.decompress(piece)
         except ERRORS as error:
-            near = self._read - len(piece)
             raise DamagedError(
-                f"the {self._codec.name} member is damaged near byte {near} of the file: {error}"
+                f"the {self._codec.name} member begun at byte {self.position} of the file is damaged: {error}"
             ) from error
 
 
@@ -171,19 +185,22 @@ def units(members: Members, start: int, stop: int | None) -> Iterator[tuple[int,
     A place that does not lead belongs to whoever read what precedes it: a range that begins there passes over it.
     """
     ours = start == 0
-    members.enter(members.past(members.head) if ours else max(start, members.head))
+    first = members.past(members.head) if ours else max(start, members.head)
+    members.enter(first)
     while True:
-        if not members.leads:
-            if members.at_end():
-                return
+        if not members.leads and members.at_end():
+            if start == 0 and members.position == first:
+                yield 0, Failed(0, NOTHING)
+            return
+        if not members.leads and not (ours and members.holds()):
             if ours:
                 yield members.position, Failed(members.position, "expected a compressed member that begins with WARC/")
             if not members.scan(members.position + 1, stop):
                 return
         offset = members.position
-        if stop is not None and offset >= stop:
+        if stop is not None and offset >= stop and members.leads:
             return
-        stream = Stream(members.more, partial(members.enter, offset))
+        stream = Stream(members.more, partial(members.enter, offset), members.is_seam)
         yield offset, stream
         ours = not stream.damage
         if stream.damage:  # its record was reported; look for the next from there on

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from curate import http
-from curate.members import BEGINS, LEAD
-from curate.stream import LINE, NEWLINES, NEXT, VERSION, WINDOW, Plain, Stream, Window
+from curate.members import BEGINS, LEAD, NOTHING
+from curate.stream import LINE, NEWLINES, VERSION, WINDOW, Plain, Stream, Window
 
 MAX_HEAD = 1 << 20  # bytes of a record's header block; real ones have under 2,000
 LOOK_BACK = (1 << 20, 1 << 23, 1 << 26)  # bytes before a range in which to find a sound record, from which to go on
 
 # A header ends with an empty line, or is broken off by the next record's first line.
 _END = re.compile(rb"\n(?:\r*\n|(?=" + VERSION.pattern + rb"))", re.IGNORECASE)
+# A record's header within another's content.
+_HELD = re.compile(rb"\n" + VERSION.pattern + rb"(?:[^\s:]+:[^\n]*\n)+\r*\n", re.IGNORECASE)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
@@ -50,7 +52,7 @@ def read(stream: Stream, limit: int | None) -> Iterator[tuple[int, Raw]]:
             content = stream.data[stream.at + size : stream.at + size + length] if not error else None
         elif not error:
             whole = stream.skip(size + length)
-            error = _misfit(whole, stream.peek(0, LEAD), length, stream.damage)
+            error = _misfit(stream, whole, 0, length)
         if error:
             reported = bool(stream.damage)
             if held or not fields:
@@ -68,19 +70,23 @@ def read(stream: Stream, limit: int | None) -> Iterator[tuple[int, Raw]]:
 def _wrong(stream: Stream, size: int, length: int) -> str:
     """What is wrong with a record of `size` + `length` bytes that is held, if anything."""
     whole = stream.has(size + length)
+    error = _misfit(stream, whole, size + length, length)
     tail = stream.peek(size + length, LEAD)
-    error = _misfit(whole, tail, length, stream.damage)
-    if error and whole and tail.startswith((b"\r\n", b"\n")) and tail.lstrip(NEWLINES):
-        # It ends with a line, though no record follows: damage after it, unless it has swallowed one.
-        return error if NEXT.search(stream.data, stream.at + size, stream.at + size + length) else ""
+    if error and whole and tail.startswith((b"\r\n", b"\n")) and tail.strip(NEWLINES):
+        # It ends with a line, though no record follows: damage after it, unless it has swallowed a record.
+        start = stream.at + size
+        return error if _HELD.search(stream.data, start, start + length) else ""
     return error
 
 
-def _misfit(whole: bool, tail: bytes, length: int, damage: str) -> str:
-    """What is wrong with a record of `length` bytes that `tail` follows, if anything."""
+def _misfit(stream: Stream, whole: bool, ahead: int, length: int) -> str:
+    """What is wrong with a record of `length` bytes that ends `ahead` bytes on, if anything."""
+    tail = stream.peek(ahead, LEAD)
     rest = tail.lstrip(NEWLINES)
-    if not whole or (not rest and damage):
-        return damage or f"the record ends early: Content-Length is {length}"
+    if whole and stream.is_part(ahead):
+        return ""
+    if not whole or (not rest and stream.damage):
+        return stream.damage or f"the record ends early: Content-Length is {length}"
     if rest and not BEGINS.match(rest):
         return f"wrong Content-Length {length}: expected the next record after it, found {tail!r}"
     return ""
@@ -124,6 +130,7 @@ def between(window: Window, start: int, stop: int | None, limit: int | None) -> 
     if start and not _is_begun(window, start, stop):
         return
     owner = 0
+    place = None
     for place, raw in read(Plain(window, _anchor(window, start, stop)), limit):
         if raw.is_headed:
             owner = place
@@ -131,6 +138,8 @@ def between(window: Window, start: int, stop: int | None, limit: int | None) -> 
             return
         if owner >= start:
             yield place, raw
+    if place is None and start == 0:
+        yield 0, Raw({}, None, NOTHING, False)
 
 
 def _is_begun(window: Window, start: int, stop: int | None) -> bool:

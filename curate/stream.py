@@ -3,6 +3,7 @@
 Holds what was asked for and a quarter more, or a block. It knows of WARC only the line that begins a record.
 """
 
+import bisect
 import io
 import re
 from collections.abc import Callable
@@ -63,12 +64,19 @@ class Stream:
     Args:
         more: the next bytes, none at the end; raises DamagedError where they break off.
         again: where given, lets `more` begin anew with the stream's first byte.
+        is_seam: whether what `more` gave last begins a part of its own: another member of a compressed file.
     """
 
     MOST_REWINDS = 8  # of one stream: what is read for nothing stays in proportion, whatever a hostile file claims
 
-    def __init__(self, more: Callable[[], bytes], again: Callable[[], object] | None = None) -> None:
-        self._more, self._again = more, again
+    def __init__(
+        self,
+        more: Callable[[], bytes],
+        again: Callable[[], object] | None = None,
+        is_seam: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._more, self._again, self._is_seam = more, again, is_seam
+        self._seams: list[int] = []  # places where a part begins, ascending
         self.data, self.at = b"", 0
         self._base = 0  # place of data[0] in the stream
         self._ended = False
@@ -92,6 +100,7 @@ class Stream:
             parts.append(piece)
             have += len(piece)
         self._base, self.at, self.data = self.place(), 0, b"".join(parts)
+        del self._seams[: bisect.bisect_left(self._seams, self._base)]
         return have >= size
 
     def peek(self, ahead: int, size: int) -> bytes:
@@ -99,6 +108,14 @@ class Stream:
         if len(self.data) - self.at < ahead + size:
             self.has(ahead + size)
         return self.data[self.at + ahead : self.at + ahead + size]
+
+    def is_part(self, ahead: int) -> bool:
+        """Whether a part ends `ahead` bytes on, but for newlines. Sees as far as `peek` was asked for."""
+        end = self.place() + ahead
+        number = bisect.bisect_left(self._seams, end)
+        if number == len(self._seams):
+            return False
+        return not self.data[end - self._base : self._seams[number] - self._base].strip(NEWLINES)
 
     def skip(self, size: int) -> bool:
         """Pass over `size` bytes without holding them. False if there are fewer: the stream then stands at its end, or,
@@ -123,6 +140,7 @@ class Stream:
         self._again()
         self._rewinds += 1
         self._base, self._taken, self.at, self.data, self._ended, self.damage = 0, 0, 0, b"", False, ""
+        self._seams.clear()
         return self.skip(place)
 
     def skip_newlines(self) -> None:
@@ -164,6 +182,8 @@ class Stream:
             piece = self._more()
         except DamagedError as error:
             self.damage, piece = str(error), b""
+        if self._is_seam():
+            self._seams.append(self._taken)
         self._taken += len(piece)
         if not piece:
             self._ended, self._length = True, self._taken
