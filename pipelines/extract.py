@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from curate import extract, language, storage
-from curate.extract import Extraction, Prefilter
 from curate.errors import InputError
+from curate.extract import Extraction, Prefilter
 from curate.filters.gopher import Gopher
 from curate.language import Language
 from curate.reasons import BY_CODE
