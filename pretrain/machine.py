@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -72,10 +72,15 @@ def switches(device: torch.device, threads: int | None) -> Iterator[None]:
     What was set before is restored.
     """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    checks: Any = torch.utils.deterministic
+    filled = checks.fill_uninitialized_memory
     torch.set_num_threads(threads or before[0])
     torch.use_deterministic_algorithms(before[1] or device.type == "cpu")
+    # Of use to find reads of memory that was never written; here it only costs time.
+    checks.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
+        checks.fill_uninitialized_memory = filled

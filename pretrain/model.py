@@ -29,8 +29,10 @@ NORM_EPSILON = 1e-5
 # GPT-2.
 _INIT_STD = 0.02
 _POSITION_STD = 0.01
-# Rows whose logits are held at once: few, to stay in the cache and in memory, but each chunk passes over the whole
-# head. With a vocabulary of 50,257 on two threads 256 were fastest of 64 to 512; a GPU wants more to be busy.
+# Logits that are held at once: few, to stay in the cache and in memory, but no fewer than some rows, since each chunk
+# passes over the whole head. With a vocabulary of 50,257 on two threads 256 rows were fastest of 64 to 512; a GPU wants
+# more to be busy.
+_LOGITS = 1_048_576
 _CPU_ROWS = 256
 _GPU_ROWS = 4096
 
@@ -249,7 +251,7 @@ class GPT(nn.Module):
         targets_N = windows_BT[:, 1:].flatten()
         chunks = [
             -_log_probabilities(h_CD, self.wte.weight, self.vocabulary).gather(1, t_C[:, None])[:, 0]
-            for h_CD, t_C in _chunks(hidden_ND, targets_N)
+            for h_CD, t_C in _chunks(hidden_ND, targets_N, self.vocabulary)
         ]
         return torch.cat(chunks).view(windows_BT.shape[0], -1)
 
@@ -296,8 +298,8 @@ def _mask(first: int, ids_BT: Tensor, band: int | None, documents_BT: Tensor | N
     return allowed(b_B111[:, None, None, None], k_T, q_T1[:, None], k_T)
 
 
-def _chunks(hidden_ND: Tensor, targets_N: Tensor) -> list[tuple[Tensor, Tensor]]:
-    rows = _CPU_ROWS if hidden_ND.device.type == "cpu" else _GPU_ROWS
+def _chunks(hidden_ND: Tensor, targets_N: Tensor, vocabulary: int) -> list[tuple[Tensor, Tensor]]:
+    rows = max(_CPU_ROWS if hidden_ND.device.type == "cpu" else _GPU_ROWS, _LOGITS // vocabulary)
     return list(zip(torch.split(hidden_ND, rows), torch.split(targets_N, rows), strict=True))
 
 
@@ -321,7 +323,7 @@ class _ChunkedLoss(torch.autograd.Function):
         grad_hidden_ND = torch.empty_like(hidden_ND)
         grad_weight_VD = torch.zeros_like(weight_VD)
         total, done = hidden_ND.new_zeros((), dtype=torch.float32), 0
-        for h_CD, t_C in _chunks(hidden_ND, targets_N):
+        for h_CD, t_C in _chunks(hidden_ND, targets_N, vocabulary):
             log_p_CV = _log_probabilities(h_CD, weight_VD, vocabulary)
             total -= log_p_CV.gather(1, t_C[:, None]).sum()
             grad_CV = log_p_CV.exp_()
@@ -332,10 +334,12 @@ class _ChunkedLoss(torch.autograd.Function):
             else:
                 grad_weight_VD.addmm_(grad_CV.T, h_CD)  # no second V x D
             done += len(t_C)
-        ctx.save_for_backward(grad_hidden_ND.div_(done), grad_weight_VD.div_(done))
+        # Kept out of autograd's hands, since the backward pass, of which there is one, changes them in place.
+        ctx.gradients, ctx.rows = (grad_hidden_ND, grad_weight_VD), done
         return total / done
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
-        return grad_hidden_ND * grad_outputs[0], grad_weight_VD * grad_outputs[0], None, None
+        (grad_hidden_ND, grad_weight_VD), ctx.gradients = ctx.gradients, None
+        scale = grad_outputs[0] / ctx.rows
+        return grad_hidden_ND.mul_(scale), grad_weight_VD.mul_(scale), None, None

@@ -1,6 +1,7 @@
 """The schedule at its corners, and which tensors decay."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -52,3 +53,38 @@ def test_set_rate_reaches_every_group() -> None:
     optimizer = optim.optimizers(torch.nn.Linear(2, 2), RECIPE)[0]
     optim.set_rate(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
+
+
+def test_the_cosine_ends_after_its_tokens_and_stays_there() -> None:
+    recipe = dataclasses.replace(RECIPE, cosine_tokens=1000)
+    assert optim.learning_rate(recipe, 550, 2000) == pytest.approx(0.55)
+    assert optim.learning_rate(recipe, 1000, 2000) == optim.learning_rate(recipe, 2000, 2000) == pytest.approx(0.1)
+    assert optim.learning_rate(recipe, 500, 500) == pytest.approx(0.1), "a shorter run has all of it"
+
+
+def test_muon_takes_the_matrices_of_the_blocks() -> None:
+    model = GPT.create(ModelConfig(layers=1, width=8, heads=2, context=4), 64, seed=0)
+    adamw, muon = optim.optimizers(model, dataclasses.replace(RECIPE, optimizer="muon"))
+    names = {id(p): name for name, p in model.named_parameters()}
+    taken = sorted(names[id(p)] for group in muon.param_groups for p in group["params"])
+    assert taken == [f"blocks.0.{part}.weight" for part in ("attention.out", "attention.qkv", "mlp.down", "mlp.up")]
+    rest = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
+    assert rest == set(names.values()) - set(taken)
+
+
+def test_the_scale_halves_on_overflow_and_doubles_after_2000_good_steps() -> None:
+    scale = optim.Scale().after(overflow=True)
+    assert scale == optim.Scale(factor=32_768.0)
+    for _ in range(1999):
+        scale = scale.after(overflow=False)
+    assert scale == optim.Scale(factor=32_768.0, good=1999)
+    assert scale.after(overflow=False) == optim.Scale(factor=65_536.0)
+
+
+def test_limits_are_sigmas_above_the_mean_of_a_full_window() -> None:
+    recent = optim.Recent(4, [(1.0, 2.0), (3.0, 2.0), (1.0, 2.0)])
+    assert recent.limits(3) == (math.inf, math.inf)
+    recent.add(3.0, 2.0)
+    assert recent.limits(3) == (5.0, 2.0)
+    recent.add(3.0, 6.0)
+    assert recent.steps == ((3.0, 2.0), (1.0, 2.0), (3.0, 2.0), (3.0, 6.0))

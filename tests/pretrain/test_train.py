@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -347,3 +348,196 @@ def test_remote_folders_are_refused(settings: Any, recorder: Any) -> None:
 def test_counts_below_one_are_refused(settings: Any, name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is 0"):
         settings(**{name: 0})
+
+
+def recipe_of(settings: Any, **changes: Any) -> Preset:
+    preset: Preset = settings().preset
+    return dataclasses.replace(preset, recipe=dataclasses.replace(preset.recipe, **changes))
+
+
+def stopped_and_whole(settings: Any, recorder: Any, tmp_path: Path, stop: int = 12, **changes: Any) -> Any:
+    """Runs once through and once with a stop; holds both to the same bytes. Returns the watcher of the first."""
+    watcher = recorder()
+    Trainer(settings(**changes), watcher).run()
+    halted = settings(out=str(tmp_path / "halted"), **changes)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(halted, recorder(stop_after=stop)).run()
+    Trainer(halted, recorder()).run()
+    assert outputs(tmp_path / "halted") == outputs(tmp_path / "run")
+    return watcher
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "muon"},
+        {"document_mask": True},
+        {"first_batch_tokens": 32, "ramp_tokens": 250},
+        {"cosine_tokens": 1000},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_each_recipe_learns_and_resumes_to_the_same_bytes(
+    settings: Any, recorder: Any, tmp_path: Path, changes: Any
+) -> None:
+    watcher = stopped_and_whole(settings, recorder, tmp_path, preset=recipe_of(settings, **changes))
+    assert watcher.steps[-1].loss < watcher.steps[0].loss - 0.7
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_follows_float32(settings: Any, recorder: Any, tmp_path: Path, precision: Any) -> None:
+    watcher = stopped_and_whole(settings, recorder, tmp_path, precision=precision)
+    losses = [step.loss for step in watcher.steps if step.skipped is None]
+    assert losses == pytest.approx(GOLDEN[: len(losses)], abs=0.1)
+    state = checkpoint.read_state(checkpoint.resolve(tmp_path / "run"))
+    assert (state.scale is not None) == (precision == "fp16")
+
+
+def test_an_overflow_halves_the_scale_and_moves_nothing(settings: Any, recorder: Any, tmp_path: Path) -> None:
+    watcher = recorder()
+    trainer = Trainer(settings(precision="fp16", tokens=256), watcher)
+    trainer.state = dataclasses.replace(trainer.state, scale=dataclasses.replace(trainer.state.scale, factor=2.0**140))
+    before = [parameter.clone() for parameter in trainer.model.parameters()]
+    trainer._step(1, None)
+    assert watcher.steps[0].skipped == "overflow"
+    assert trainer.state.scale.factor == 2.0**139
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+
+
+def test_recomputed_blocks_change_nothing(settings: Any, recorder: Any, tmp_path: Path) -> None:
+    runs = []
+    for recompute in (False, True):
+        watcher = recorder()
+        Trainer(settings(recompute=recompute, out=str(tmp_path / str(recompute)), tokens=640), watcher).run()
+        runs.append([step.loss for step in watcher.steps])
+    assert runs[0] == runs[1]
+
+
+def test_spikes_are_skipped_and_their_documents_named(
+    settings: Any, recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The eleventh batch is made to stand out."""
+    preset = recipe_of(settings, spike_sigmas=6.0, spike_window=4)
+    bad, loss = Trainer(settings(preset=preset), recorder()).loader.windows(80, 4), GPT.loss
+
+    def spoiled(self: GPT, windows: torch.Tensor, **given: Any) -> torch.Tensor:
+        return loss(self, windows, **given) * (30.0 if torch.equal(windows, bad) else 1.0)
+
+    monkeypatch.setattr(GPT, "loss", spoiled)
+    watcher = stopped_and_whole(settings, recorder, tmp_path, preset=preset)
+    skipped = [step for step in watcher.steps if step.skipped]
+    assert [(step.step, step.skipped) for step in skipped] == [(11, "spike")]
+    assert watcher.steps[11].loss < 5, "the weights did not move"
+    spikes = [line["spike"] for line in read_metrics(tmp_path / "run") if "spike" in line]
+    assert [spike["number"] for spike in spikes] == [step.step for step in skipped]
+    trainer = Trainer(settings(preset=preset), recorder())
+    for spike, step in zip(spikes, skipped, strict=True):
+        assert spike["documents"] == trainer.loader.documents(step.samples - 8, 8)
+        assert step.loss > spike["loss_limit"] or step.norm > spike["norm_limit"]
+    notes = [note for note in watcher.notes if "is skipped" in note]
+    assert len(notes) == len(skipped)
+    assert spikes[0]["documents"][0] in notes[0]
+
+
+def test_weights_decide_what_is_read(settings: Any, recorder: Any, tmp_path: Path) -> None:
+    weights = {"books": 3.0, "crawl": 1.0}
+    watcher = stopped_and_whole(settings, recorder, tmp_path, weights=weights)
+    assert any(note.startswith("books: 75.") or note.startswith("books: 74.") for note in watcher.notes)
+    summary = Trainer(settings(weights=weights), recorder()).run()
+    assert summary.mixture["books"]["share"] == pytest.approx(0.75, abs=0.02)
+    assert summary.mixture["books"]["samples"] + summary.mixture["crawl"]["samples"] == STEPS * 8
+    with pytest.raises(StaleError, match="plan is"):
+        Trainer(settings(), recorder())
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({"boks": 1.0, "crawl": 1.0}, "no source 'boks'; did you mean 'books'"),
+        ({"books": 1.0}, "source 'crawl' has no weight; give crawl=0"),
+        ({"books": 0.0, "crawl": 0.0}, "one above"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(settings: Any, recorder: Any, weights: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Trainer(settings(weights=weights), recorder())
+
+
+def test_a_run_begins_with_the_weights_of_another(
+    settings: Any, recorder: Any, tmp_path: Path, make_tokens: Any
+) -> None:
+    first = Trainer(settings(), recorder())
+    first.run()
+    config = settings(out=str(tmp_path / "second"), init=str(tmp_path / "run"))
+    second = Trainer(config, recorder())
+    for mine, other in zip(second.model.parameters(), first.model.parameters(), strict=True):
+        assert torch.equal(mine, other)
+    assert second.run().loss < GOLDEN[-1]
+    wide = dataclasses.replace(config.preset, model=dataclasses.replace(config.preset.model, layers=3))
+    with pytest.raises(UsageError, match="has layers 2, and micro has 3; give --set layers=2"):
+        Trainer(dataclasses.replace(config, preset=wide, out=str(tmp_path / "third")), recorder())
+
+
+def test_the_best_checkpoint_stays(settings: Any, recorder: Any, tmp_path: Path) -> None:
+    """A rate that ruins the model after some steps: the best is not among the newest."""
+    preset = recipe_of(settings, peak_rate=0.05, warmup_tokens=0, final_share=1.0)
+    summary = Trainer(settings(preset=preset, keep=1, eval_tokens=128, checkpoint_tokens=128), recorder()).run()
+    names = sorted(path.name for path in (tmp_path / "run" / checkpoint.FOLDER).iterdir())
+    lines = [line for line in read_metrics(tmp_path / "run") if "held" in line]
+    best = min(lines, key=lambda line: line["held"]["all"]["bits_per_byte"])
+    assert summary.best == checkpoint.Best(tokens=best["tokens"], bits_per_byte=best["held"]["all"]["bits_per_byte"])
+    assert names == sorted({f"{best['tokens']:012d}", f"{STEPS * 128:012d}"})
+
+
+def test_one_batch_is_learnt_by_heart(settings: Any, recorder: Any) -> None:
+    preset = recipe_of(settings, peak_rate=1e-2, decay=0.0)
+    trainer = Trainer(settings(preset=preset, tokens=128 * 300), recorder())
+    windows = trainer.loader.windows(0, 4)
+    loss = torch.zeros(())
+    for _ in range(300):
+        loss = trainer.model.loss(windows)
+        loss.backward()
+        trainer.optimizers[0].step()
+        trainer.optimizers[0].zero_grad()
+    assert loss.item() < 0.02
+
+
+@pytest.mark.parametrize(("changes", "words"), [({"tensorboard": True}, "tensorboard"), ({"wandb": "p"}, "wandb")])
+def test_extras_that_are_not_installed_are_named(
+    settings: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch, changes: Any, words: str
+) -> None:
+    monkeypatch.setitem(sys.modules, words, None)
+    with pytest.raises(UsageError, match=rf"install it with: pip install 'curate-pretrain\[{words}\]'"):
+        Trainer(settings(**changes), recorder()).run()
+
+
+def test_wandb_gets_every_number(settings: Any, recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class Run:
+        def log(self, numbers: Any) -> None:
+            calls.append(numbers)
+
+        def finish(self) -> None:
+            calls.append("finish")
+
+    module = types.ModuleType("wandb")
+    module.init = lambda **given: calls.append(given) or Run()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    Trainer(settings(wandb="corpus", tokens=256), recorder()).run()
+    begin, *lines, end = calls
+    assert (begin["project"], begin["id"], begin["resume"], end) == ("corpus", "run", "allow", "finish")
+    assert next(iter(lines))["loss"] == pytest.approx(GOLDEN[0], abs=0.01)
+    assert any("held/all/bits_per_byte" in line for line in lines)
+
+
+def test_a_checkpoint_that_cannot_be_written_fails_the_run(
+    settings: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*given: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        Trainer(settings(), recorder()).run()
+    assert checkpoint.find_all(tmp_path / "run") == []
