@@ -113,7 +113,9 @@ class Blocker:
             plain = pc.replace_with_mask(urls, pa.array(np.isin(np.arange(len(urls)), odd)), pa.array(spelt))
         for i in np.flatnonzero(code != urlscan.FREE).tolist():
             # The kernel takes more for a URL than `normalise` does; of the few that it found, that one decides.
-            result[i] = self._told(int(code[i]), one) if url.normalise(one := plain[i].as_py()) else None
+            one = plain[i].as_py()
+            normal = url.normalise(one)
+            result[i] = self._told(int(code[i]), one, normal) if normal else None
         if self._subwords:
             found = pc.match_substring_regex(plain, self._subwords, ignore_case=True).fill_null(False)
             for i in np.flatnonzero(found.to_numpy(zero_copy_only=False)).tolist():
@@ -132,9 +134,8 @@ class Blocker:
         urlscan.judge(data, bounds, *self._table, *self._words, stamps, most, config.ip_hosts, odd, pages, code)
         return code
 
-    def _told(self, code: int, address: str) -> str | None:
+    def _told(self, code: int, address: str, normal: str) -> str | None:
         """The detail for a URL of which the kernel says `code`; None if a closer look frees it."""
-        normal = url.normalise(address)
         found = [token for token in _TOKEN.findall(address.partition("://")[2].lower()) if token]
         if code == urlscan.LOOK:
             page = next((page for page in _beginnings(normal) if page in self._pages), None)
@@ -143,10 +144,10 @@ class Blocker:
             code = int(self._look(pa.array([address]), odd=False, pages=False)[0])
         if code == urlscan.HOST:
             labels = re.split("[:/?#]", normal.removeprefix("http://"))[0].split(".")
-            for i in range(len(labels)):
-                name = ".".join(labels[i:])
-                value = int(urlscan.get(*self._table, _hosts(name.encode())[0][0]))
-                if value & urlscan.MOST_LISTS and (i == 0 or not value & int(urlscan.ALONE)):
+            above = [".".join(labels[i:]) for i in range(len(labels))]
+            for name, key in zip(above, _hosts(_bytes(above))[0], strict=True):
+                value = int(urlscan.get(*self._table, key))
+                if value & urlscan.MOST_LISTS and (name == above[0] or not value & int(urlscan.ALONE)):
                     return f"{self._names[(value & urlscan.MOST_LISTS) - 1]}: {name}"
         if code == urlscan.ADDRESS:
             return f"ip host: {url.host(address)}"
