@@ -78,7 +78,7 @@ class Bench:
         """The task's figures, on all its questions or on a keyed draw of so many.
 
         Raises:
-            InputError: if a completion, or an answer's most tokens, does not fit the model's window.
+            InputError: if a free answer's most tokens do not fit the model's window.
         """
         indices = list(range(len(task.questions)))
         if limit is not None and limit < len(indices):
@@ -117,13 +117,10 @@ class Bench:
         completions = [self._encode(completion) for _, completion in question.options]
         if not all(map(len, completions)):
             raise InputError(f"task {task.name}, question {index + 1}: the tokenizer makes no token of a completion")
+        if task.kind == "free" and task.config.tokens > self._window:
+            raise InputError(f"task {task.name}: `tokens` is {task.config.tokens}, the model's window {self._window}")
         reserve = task.config.tokens if task.kind == "free" else max(map(len, completions))
-        room = self._window + 1 - reserve
-        if room < 1:
-            raise InputError(
-                f"task {task.name}, question {index + 1}: {reserve} tokens to come, and a window of {self._window}; "
-                "shorten the completion, or the task's `tokens`"
-            )
+        room = max(1, self._window + 1 - reserve)
         examples = task.order(index, seed)
 
         def contexts(shots: int) -> list[Ids]:

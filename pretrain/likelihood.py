@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from curate.errors import InputError
 from pretrain import machine
 from pretrain.model import GPT, Cache
 
@@ -65,32 +64,47 @@ class _Group:
 def likelihoods(model: GPT, questions: Sequence[Sequence[Request]]) -> list[list[Likelihood]]:
     """The likelihood of each completion given its context, question by question.
 
-    What does not fit the model's window is cut from the beginning of the context. A request's result does not depend
-    on the others but for rounding.
-
-    Raises:
-        InputError: if a completion alone is longer than the window.
+    What does not fit the model's window is cut from the beginning of the context; a completion that is longer than the
+    window is read in windows, as a held-out document is. A request's result does not depend on the others but for
+    rounding.
     """
-    device = model.wte.weight.device
+    device, window = model.wte.weight.device, model.config.context
+    parts = [[_parts(request, window) for request in question] for question in questions]
     groups = sorted(
-        (_group(index, requests, model.config.context) for index, requests in enumerate(questions) if requests),
+        (_group(index, [*itertools.chain(*found)], window) for index, found in enumerate(parts) if found),
         key=lambda group: (-group.shared, -group.tail, group.index),
     )
-    out: list[list[Likelihood]] = [[] for _ in questions]
+    read: list[list[Likelihood]] = [[] for _ in questions]
     for batch in _batches(groups, _GPU_BATCH if device.type == "cuda" else _CPU_BATCH):
         with torch.inference_mode(), machine.mixed(device):
             hidden_RTD = _hidden(model, batch, device)
             found = iter(_read(model, batch, hidden_RTD))
         for group in batch:
-            out[group.index] = list(itertools.islice(found, len(group.rows)))
+            read[group.index] = list(itertools.islice(found, len(group.rows)))
+    out = []
+    for lists, likelihood in zip(parts, map(iter, read), strict=True):
+        out.append([_sum(list(itertools.islice(likelihood, len(one)))) for one in lists])
     return out
+
+
+def _parts(request: Request, window: int) -> list[Request]:
+    context, completion = request
+    if len(completion) <= window:
+        return [request]
+    row = np.concatenate([context[-1:], completion])
+    starts = range(0, len(completion), window)
+    return [(row[start : start + 1], row[start + 1 : start + 1 + window]) for start in starts]
+
+
+def _sum(parts: list[Likelihood]) -> Likelihood:
+    return Likelihood(
+        sum(one.nats for one in parts), sum(one.tokens for one in parts), all(one.greedy for one in parts)
+    )
 
 
 def _group(index: int, requests: Sequence[Request], window: int) -> _Group:
     rows, starts = [], []
     for context, completion in requests:
-        if len(completion) > window:
-            raise InputError(f"a completion has {len(completion)} tokens, and the model's window {window}; shorten it")
         kept = context[-(window + 1 - len(completion)) :]
         rows.append(np.concatenate([kept, completion]))
         starts.append(len(kept))

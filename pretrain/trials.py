@@ -65,11 +65,15 @@ def _print_result(result: Result, width: int) -> None:
     head = f"{result.task:{width}}{result.kind:12}{result.questions:9,}{result.mean_shots:8.1f}  "
     for name, one in result.metrics.items():
         if not name.startswith("accuracy_"):
-            error = "-" if one.error is None else f"{one.error:.4f}"
-            print(f"{head:{width + 31}}{name:14}{one.value:10.4f}{error:>9}", flush=True)
+            error = "-" if one.error is None else _figure(one.error)
+            print(f"{head:{width + 31}}{name:12}{_figure(one.value):>11}{error:>11}", flush=True)
             head = ""
     if result.cut:
-        print(f"{'':{width}}{result.cut:,} prompts did not fit the window and lost their beginnings")
+        print(f"{'':{width}}prompts that did not fit the window and lost their beginnings: {result.cut:,}")
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if value < 10_000 else f"{value:.4g}"
 
 
 def run_finetune(args: argparse.Namespace) -> int:

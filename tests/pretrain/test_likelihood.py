@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from curate.errors import InputError
 from pretrain import interchange, likelihood
 from pretrain.likelihood import Ids, Request, likelihoods, search
 from pretrain.model import GPT
@@ -121,9 +120,14 @@ def test_banded_layers_read_the_same_after_a_shared_part() -> None:
     assert together == pytest.approx(apart, rel=1e-5)
 
 
-def test_a_completion_longer_than_the_window_is_refused(model: GPT) -> None:
-    with pytest.raises(InputError, match=r"33 tokens, and the model's window 32"):
-        likelihoods(model, [[(ids(1), np.zeros(33, np.int32))]])
+def test_a_completion_longer_than_the_window_is_read_in_windows(model: GPT, theirs: GPT2LMHeadModel) -> None:
+    draw = np.random.default_rng(3)
+    row = draw.integers(0, VOCABULARY, 71).astype(np.int32)
+    ((found, short),) = likelihoods(model, [[(ids(4, *row[:1]), row[1:]), (ids(4), row[1:3])]])
+    parts = [oracle(theirs, row[start : start + 1], row[start + 1 : start + 33]) for start in (0, 32, 64)]
+    assert found.nats == pytest.approx(sum(nats for nats, _ in parts), rel=1e-4)
+    assert (found.tokens, found.greedy) == (70, False)
+    assert short.nats == pytest.approx(oracle(theirs, ids(4), row[1:3])[0], rel=1e-4)
 
 
 def test_no_questions(model: GPT) -> None:
