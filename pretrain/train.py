@@ -98,6 +98,7 @@ class Trainer:
                 metrics = stack.enter_context(Metrics(self.out, first, self._sinks()))
             saver = stack.enter_context(Saver(self.out, self.tokenizer, self.world, keep=self.config.keep))
             stack.enter_context(machine.switches(self.device, self.state.threads))
+            stack.enter_context(world.compiled(self.config.compile, use=False))
             self._note_mixture()
             load = self.model.flops() / peak / self.world.size if peak else None
             self.watcher.begin(plan.tokens(first), plan.tokens(plan.samples), load)
@@ -157,7 +158,8 @@ class Trainer:
         """One update, or none where it is skipped."""
         plan, first, scale = self.state.plan, self.state.samples, self.state.scale
         count = plan.count(first)
-        loss = self._gradients(first, count)
+        with world.compiled(self.config.compile, use=True):
+            loss = self._gradients(first, count)
         norm = world.whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip))
         tokens, total = plan.tokens(first + count), plan.tokens(plan.samples)
         value, size = float(loss), float(norm)

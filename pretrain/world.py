@@ -122,3 +122,13 @@ def compile_blocks(model: GPT) -> None:
     """Have each block compiled when it first runs; they are alike, so it is done once."""
     for block in model.blocks:
         block.compile()
+
+
+def compiled(wanted: bool, *, use: bool) -> contextlib.AbstractContextManager[object]:
+    """Within it compiled blocks run as such, or as they were written: windows of training have one shape, while what
+    is scored or sampled has many, and each would be compiled anew. Without `wanted` there is nothing to switch.
+    """
+    if not wanted:
+        return contextlib.nullcontext()
+    stance: contextlib.AbstractContextManager[object] = torch.compiler.set_stance("default" if use else "force_eager")
+    return stance

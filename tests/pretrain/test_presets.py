@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from pretrain import presets
 from pretrain.model import GPT
 from pretrain.presets import PRESETS, PRINTED, ModelConfig, num_parameters
 
@@ -105,3 +106,16 @@ def test_layers_alternate() -> None:
 def test_shapes_that_cannot_be_are_refused(changes: dict[str, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ModelConfig(**{"layers": 2, "width": 8, "heads": 2, "context": 8} | changes)  # type: ignore[arg-type]
+
+
+def test_amended_presets() -> None:
+    preset = presets.amend(presets.find("gpt3-tiny"), ["band=none", "peak_rate=1e-3", "optimizer=muon", "layers=2"])
+    assert (preset.model.band, preset.model.layers) == (None, 2)
+    assert (preset.recipe.peak_rate, preset.recipe.optimizer) == (1e-3, "muon")
+    assert presets.amend(preset, []) == preset
+
+
+def test_gpt3s_ramp_and_cosine() -> None:
+    recipe = presets.find("gpt3-175b").recipe
+    assert (recipe.first_batch_tokens, recipe.ramp_tokens, recipe.cosine_tokens) == (32_768, 12 * 10**9, 260 * 10**9)
+    assert presets.find("gpt2").recipe.ramp_tokens is None

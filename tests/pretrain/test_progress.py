@@ -2,11 +2,16 @@
 
 import io
 
+import pytest
+import torch
 from rich.console import Console
 
+from pretrain import machine
 from pretrain.evaluate import Score
+from pretrain.model import GPT
+from pretrain.presets import PRESETS
 from pretrain.progress import Display
-from pretrain.train import Step
+from pretrain.run import Step
 
 
 def show(*, terminal: bool) -> str:
@@ -34,3 +39,24 @@ def test_a_bar_in_a_terminal() -> None:
     assert "loss 2.500" in out
     assert "100%" in out
     assert "tokens/s" in out
+
+
+def test_mfu_is_the_share_of_the_peak_where_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 2.0])
+    monkeypatch.setattr("pretrain.progress.time.monotonic", lambda: next(clock))
+    out = io.StringIO()
+    display = Display(Console(file=out, width=200, highlight=False))
+    display.begin(0, 200, 0.004)
+    display.step(Step(1, 20, 200, 200, 3.25, 1e-3, 0.5))
+    assert "100 tokens/s, MFU 40.0%, 0 s left" in out.getvalue()
+
+
+def test_flops_of_gpt2_are_palms_count() -> None:
+    with torch.device("meta"):
+        model = GPT(PRESETS["gpt2"].model, 50_257)
+    padded = 124_439_808 + (50_304 - 50_257) * 768
+    assert model.flops() == 6 * (padded - 1024 * 768) + 12 * 12 * 768 * 1024
+
+
+def test_the_peak_of_a_cpu_is_not_known() -> None:
+    assert machine.peak(torch.device("cpu")) is None

@@ -541,3 +541,10 @@ def test_a_checkpoint_that_cannot_be_written_fails_the_run(
     with pytest.raises(OSError, match="No space left"):
         Trainer(settings(), recorder()).run()
     assert checkpoint.find_all(tmp_path / "run") == []
+
+
+@pytest.mark.slow
+def test_compiled_blocks_have_the_losses_of_others(settings: Any, recorder: Any) -> None:
+    watcher = recorder()
+    Trainer(settings(compile=True), watcher).run()
+    assert [step.loss for step in watcher.steps] == pytest.approx(GOLDEN, abs=1e-3)
