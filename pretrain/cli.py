@@ -6,6 +6,7 @@ run; 2: wrong usage. No torch until a command needs it.
 
 import argparse
 import difflib
+import importlib
 import importlib.util
 import json
 import sys
@@ -105,7 +106,7 @@ def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     )
     _machine(evaluate)
     evaluate.add_argument("--json", action="store_true", help="print the scores as JSON")
-    evaluate.set_defaults(run=_trial("run_evaluate"))
+    evaluate.set_defaults(run=_later("trials", "run_evaluate"))
 
     finetune = sub.add_parser("finetune", help="train on a labelled set as GPT-1 did", allow_abbrev=False)
     finetune.add_argument("checkpoint", metavar="CHECKPOINT", help="the --out of a run, or one of its checkpoints")
@@ -120,13 +121,33 @@ def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     finetune.add_argument("--seed", type=_integer, metavar="S", help="of weights, order and dropout (default: 0)")
     _machine(finetune)
     finetune.add_argument("--json", action="store_true", help="print the accuracy as JSON")
-    finetune.set_defaults(run=_trial("run_finetune"))
+    finetune.set_defaults(run=_later("trials", "run_finetune"))
 
     predict = sub.add_parser("predict", help="label texts with a fine-tuned model", allow_abbrev=False)
     predict.add_argument("folder", metavar="FOLDER", help="the --out of `pretrain finetune`")
     predict.add_argument("file", metavar="FILE", help="examples, with labels or without")
     _machine(predict)
-    predict.set_defaults(run=_trial("run_predict"))
+    predict.set_defaults(run=_later("trials", "run_predict"))
+
+    compare = sub.add_parser("compare", help="which training data is better, with its noise", allow_abbrev=False)
+    compare.add_argument(
+        "--arm", required=True, action="append", metavar="NAME=DIR[,SOURCE=WEIGHT...]",
+        help="a tokens/ folder, or a mixture of its sources; two or more, the first is the control",
+    )  # fmt: skip
+    compare.add_argument("--held", required=True, metavar="DIR", help="a tokens/ folder that holds documents out")
+    compare.add_argument("--out", required=True, metavar="DIR", help="runs, result.json and report.html go here")
+    compare.add_argument("--preset", default="tiny", help="the model (default: tiny)")
+    compare.add_argument("--tokens", type=_count, metavar="N", help="of each run (default: one epoch of the smallest)")
+    compare.add_argument("--seeds", type=_count, default=5, metavar="K", help="runs of each arm (default: 5)")
+    compare.add_argument("--sizes", type=_count, default=1, metavar="K", help="models of the ladder (default: 1)")
+    compare.add_argument("--passage-tokens", type=_count, default=1024, metavar="N", help="default: 1024")
+    _machine(compare)
+    compare.add_argument("--json", action="store_true", help="print the result as JSON")
+    compare.set_defaults(run=_later("verdict", "run_compare"))
+
+    report = sub.add_parser("report", help="build the report page of a run or comparison again", allow_abbrev=False)
+    report.add_argument("out", metavar="DIR", help="the --out of `train` or `compare`")
+    report.set_defaults(run=_later("verdict", "run_report"))
 
     export = sub.add_parser("export", help="write a folder that transformers loads", allow_abbrev=False)
     export.add_argument("checkpoint", metavar="CHECKPOINT", help="the --out of a run, or one of its checkpoints")
@@ -196,13 +217,14 @@ def _train(args: argparse.Namespace) -> int:
     mask = ["document_mask=true"] if args.document_mask else []
     preset = presets.amend(presets.find(args.preset), args.set + mask)
     _need_torch()
-    from pretrain import world
+    from pretrain import report, world
     from pretrain.progress import Display
+    from pretrain.report import Journal
     from pretrain.run import TrainConfig
     from pretrain.train import Trainer
     from pretrain.trials import print_scores
 
-    display = Display()
+    display = Journal(Display())
     config = TrainConfig(
         data=args.data,
         out=args.out,
@@ -225,11 +247,14 @@ def _train(args: argparse.Namespace) -> int:
     )
     with world.join(args.device) as place:
         try:
-            summary = Trainer(config, display, place).run()
+            trainer = Trainer(config, display, place)
+            display.follow(trainer)
+            summary = trainer.run()
         finally:
             display.end()
     if not place.leads:
         return 0
+    page = report.write(trainer.out)
     if args.json:
         print(json.dumps(asdict(summary), sort_keys=True))
         return 0
@@ -248,6 +273,7 @@ def _train(args: argparse.Namespace) -> int:
             f"{summary.trained:,} tokens in {summary.seconds:.1f} s: {summary.trained / summary.seconds:,.0f} a second"
         )
     print_scores(summary.held)
+    print(f"report  {page}")
     return 0
 
 
@@ -264,14 +290,12 @@ def _sample(args: argparse.Namespace) -> int:
     return 0
 
 
-def _trial(name: str) -> Callable[[argparse.Namespace], int]:
-    """The function of `trials` by that name, imported when it is called."""
+def _later(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """A function of another module, which is imported when it is called."""
 
     def run(args: argparse.Namespace) -> int:
         _need_torch()
-        from pretrain import trials
-
-        return int(getattr(trials, name)(args))
+        return int(getattr(importlib.import_module(f"pretrain.{module}"), name)(args))
 
     return run
 

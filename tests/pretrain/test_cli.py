@@ -193,6 +193,21 @@ def test_flags_are_pinned() -> None:
         for name, command in commands.items()
     }
     assert flags == {
+        "compare": [
+            "--arm",
+            "--device",
+            "--held",
+            "--help",
+            "--json",
+            "--out",
+            "--passage-tokens",
+            "--preset",
+            "--seeds",
+            "--sizes",
+            "--threads",
+            "--tokens",
+        ],
+        "report": ["--help"],
         "train": [
             "--checkpoint-tokens",
             "--compile",
