@@ -544,6 +544,7 @@ def test_a_checkpoint_that_cannot_be_written_fails_the_run(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # torch's compiler meets its own deprecations
 def test_compiled_blocks_have_the_losses_of_others(settings: Any, recorder: Any) -> None:
     watcher = recorder()
     Trainer(settings(compile=True), watcher).run()
