@@ -17,11 +17,11 @@ body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);
 padding:0 1rem}
 h1{font-size:1.5rem;line-height:1.25;margin:0}h2{font-size:1.1rem;margin:2.4rem 0 .6rem}
 h3{font-size:.95rem;margin:0 0 .3rem}
-.soft,.lead{color:var(--soft)}.wide{overflow-x:auto}
+.soft,.lead{color:var(--soft)}.wide{overflow-x:auto;margin:.4rem 0 1.2rem}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;color:var(--soft);font-size:.85rem}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+td.n,th.n{text-align:right}td.n{font-variant-numeric:tabular-nums;white-space:nowrap}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:1.6rem 2rem}
 figure{margin:0;min-width:0}svg{width:100%;height:auto;display:block}
 svg text{font:12px system-ui,sans-serif;fill:var(--soft)}svg .grid{stroke:var(--line)}svg .zero{stroke:var(--soft)}
@@ -112,7 +112,7 @@ def chart(title: str, series: Sequence[Series], *, x: str, y: str, log: bool = F
     parts = [
         f"<line class=grid x1={_LEFT} x2={_WIDTH - _RIGHT} y1={up.at(v):.1f} y2={up.at(v):.1f} />"
         f"<text x={_LEFT - 6} y={up.at(v) + 4:.1f} text-anchor=end>{short(v)}</text>"
-        for v in up.ticks(4)
+        for v in up.ticks(5)
     ]
     parts += [
         f"<text x={across.at(v):.1f} y={_HEIGHT - _BOTTOM + 16} text-anchor=middle>{short(v)}</text>"
@@ -139,7 +139,7 @@ def chart(title: str, series: Sequence[Series], *, x: str, y: str, log: bool = F
 def forest(rows: Sequence[Interval], *, unit: str) -> str:
     """Values with their intervals about a line at 0."""
     ends = [0.0, *(v for row in rows for v in (row.low, row.high))]
-    top, step, left = 10, 30, 150
+    top, step, left = 10, 30, 110
     height = top + step * len(rows) + 38
     across = _Axis(min(ends), max(ends), left, _WIDTH - _RIGHT, False, pad=0.06)
     base = top + step * len(rows)
@@ -156,7 +156,8 @@ def forest(rows: Sequence[Interval], *, unit: str) -> str:
     parts += [f"<text x={across.at(v):.1f} y={base + 16} text-anchor=middle>{short(v)}</text>" for v in across.ticks(5)]
     parts.append(f"<text x={(left + _WIDTH - _RIGHT) / 2} y={base + 34} text-anchor=middle>{escape(unit)}</text>")
     return (
-        f"<figure style='max-width:720px'><svg viewBox='0 0 {_WIDTH} {height}' role=img aria-label='{escape(unit)}'>"
+        "<figure style='max-width:560px;margin:1rem 0'>"
+        f"<svg viewBox='0 0 {_WIDTH} {height}' role=img aria-label='{escape(unit)}'>"
         f"{''.join(parts)}</svg></figure>"
     )
 
@@ -205,5 +206,5 @@ class _Axis:
             return [10.0**power for power in decades][:: max(1, -(-len(decades) // count))]
         raw = (high - low) / count
         unit = 10.0 ** math.floor(math.log10(raw))
-        step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw)
+        step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= raw)
         return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]

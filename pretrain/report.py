@@ -69,6 +69,8 @@ class Journal:
             ids = generate(trainer.model, [trainer.state.end_of_text], trainer.state.end_of_text, _SAMPLE)
         tokenizer = load_tokenizer(trainer.tokenizer.parent)
         self._write({"tokens": tokens, "sample": tokenizer.decode(ids, skip_special_tokens=False)})
+        # The next stretch is training alone again.
+        self._write({"tokens": tokens, "seconds": time.monotonic() - self._began})
 
     def end(self) -> None:
         self._inner.end()
@@ -114,7 +116,8 @@ def write(out: Path) -> Path:
         _mixture(state, last["samples"]),
         _skipped(steps, lines),
         _samples(journal),
-        f"<h2>Settings</h2><pre>{page.escape(json.dumps(asdict(state), indent=1))}</pre>",
+        f"<h2>Settings</h2><details><summary>all</summary><pre>{page.escape(json.dumps(asdict(state), indent=1))}</pre>"
+        "</details>",
     ]
     path = out / REPORT
     with storage.atomic(str(path)) as file:
