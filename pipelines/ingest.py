@@ -1,5 +1,6 @@
 """Archives to shards: a split of an input file becomes documents, signatures, a sample, drops and errors."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,6 +17,10 @@ from pipelines.recipe import Crawl, Source
 STAGE = "ingest"
 STEP = "splits"
 MOST_FILES = 1000  # in one task
+# What a task holds at most, whatever its files are like.
+BLOCK_BYTES = 16 << 20  # of pages that are worked on at a time, beside `block_pages`, or one page
+SAMPLE_BYTES = 64 << 20  # of the sample's text
+MOST_ROWS = 50_000  # of drops and of errors
 
 
 def inputs(context: Context) -> list[files.Identity]:
@@ -65,8 +70,11 @@ def parts(context: Context, key: str, source: Source) -> Iterator[dict[str, Any]
         form = files.format_of(path, source)
         splits = sources.splits(form, path, context.recipe.ingest.split_bytes)
         size = storage.size(path) // len(splits)
+        part = {"name": name, "path": path, "format": form, "bytes": size}
+        if len(splits) == 1 and size > context.recipe.ingest.split_bytes and form in ("warc", "wet"):
+            part["unsplit"] = True  # a single gzip member: the manifest says how many there were
         for start, stop in splits:
-            yield {"name": name, "path": path, "format": form, "start": start, "stop": stop, "bytes": size}
+            yield part | {"start": start, "stop": stop}
 
 
 def groups(found: Iterable[dict[str, Any]], num_bytes: int) -> Iterator[list[dict[str, Any]]]:
@@ -107,34 +115,56 @@ class Split:
         self.samples: list[pa.RecordBatch] = []
         self.shards: dict[str, int] = {}
         self.outputs: list[str] = []
+        self.spills: Counter[str] = Counter()
+        self.sampled = self.sample_bytes = 0
 
     def run(self) -> None:
         settings = self.context.recipe.ingest
         before = fetch.counts()
         block: list[ingest.Entry] = []
+        size = 0
         for entry in self.entries():
+            if size + len(entry.page.body) > BLOCK_BYTES:
+                self.work(block)
+                block, size = [], 0
             block.append(entry)
+            size += len(entry.page.body)
             if len(block) == settings.block_pages:
                 self.work(block)
-                block = []
+                block, size = [], 0
         self.work(block)
         self.write_shard()
-        path = self.context.path
-        for kind, rows in (("dropped", self.dropped), ("errors", self.errors)):
-            if written := rows.write(path(kind, f"{STAGE}-{self.task.name}.parquet")):
-                self.outputs.append(written)
-        sample = pa.Table.from_batches(self.samples, schema=SAMPLES)
-        if len(sample):
-            self.outputs.append(path("samples", f"{self.task.name}.parquet"))
-            storage.write_table(self.outputs[-1], sample)
+        self.spill()
         self.tally.extra.update(fetch.counts() - before)
-        self.context.finish(STEP, self.task, self.tally, *self.outputs, shards=self.shards, samples=len(sample))
+        self.context.finish(STEP, self.task, self.tally, *self.outputs, shards=self.shards, samples=self.sampled)
+
+    def spill(self, most_rows: int = 0, most_bytes: int = 0) -> None:
+        """Write drops, errors and the sample, where there are more than so many."""
+        for kind, rows in (("dropped", self.dropped), ("errors", self.errors)):
+            if len(rows.rows) > most_rows and (written := rows.write(self.spilled(kind, f"{STAGE}-"))):
+                self.outputs.append(written)
+                rows.rows.clear()
+        if self.sample_bytes > most_bytes:
+            sample = pa.Table.from_batches(self.samples, schema=SAMPLES)
+            self.outputs.append(self.spilled("samples"))
+            storage.write_table(self.outputs[-1], sample)
+            self.sampled += len(sample)
+            self.samples, self.sample_bytes = [], 0
+
+    def spilled(self, kind: str, prefix: str = "") -> str:
+        """The path of the task's next file of the kind: the first has the task's name, the others a number too."""
+        number = self.spills[kind]
+        self.spills[kind] += 1
+        return self.context.path(kind, f"{prefix}{self.task.name}{f'-{number:03d}' if number else ''}.parquet")
 
     def entries(self) -> Iterator[ingest.Entry]:
         """The pages of all parts; what the reader drops or cannot read is booked on the way."""
         for part in self.task.data["parts"]:
             name = part["name"]
+            if part.get("unsplit"):
+                self.tally.extra["unsplit_archives"] += 1
             for record in self.records(part):
+                self.spill(MOST_ROWS, SAMPLE_BYTES)
                 match record:
                     case Page(offset):
                         id_ = document_id(self.source, name, offset)
@@ -205,7 +235,9 @@ class Split:
         self.tally.extra.update(outcome.counts)
         self.documents.append(outcome.documents)
         self.signatures.append(outcome.signatures)
-        self.samples.append(outcome.sample)
+        if len(outcome.sample):
+            self.samples.append(outcome.sample)
+            self.sample_bytes += outcome.sample.nbytes
         if sum(batch["text"].nbytes for batch in self.documents) >= self.context.recipe.ingest.shard_bytes:
             self.write_shard()
 
