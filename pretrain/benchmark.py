@@ -10,6 +10,7 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +74,7 @@ class Bench:
     def __init__(self, sampler: Sampler) -> None:
         self._sampler, self._model = sampler, sampler.model
         self._window = sampler.model.config.context
+        self._lengths: dict[str, int] = {}
 
     def run(self, task: Task, *, limit: int | None = None, seed: int = 0) -> Result:
         """The task's figures, on all its questions or on a keyed draw of so many.
@@ -128,17 +130,22 @@ class Bench:
             found = {text: self._begin(text) for text in dict.fromkeys(texts)}
             return [found[text] for text in texts]
 
-        fits, fails = 0, len(examples) + 1
+        # Lengths of the examples by themselves tell nearly how many fit; tokens that reach across their ends, the rest.
         chosen = contexts(0)
-        while fails - fits > 1:
-            middle = (fits + fails) // 2
-            tried = contexts(middle)
-            if max(map(len, tried)) <= room:
-                fits, chosen = middle, tried
-            else:
-                fails = middle
-        longest = max(map(len, chosen))
-        return Prompt([ids[-room:] for ids in chosen], completions, fits, longest > room)
+        lengths = accumulate((self._length(task.shown(example)) for example in examples), initial=_longest(chosen))
+        shots = max(0, sum(length <= room for length in lengths) - 1)
+        chosen = contexts(shots)
+        while shots and _longest(chosen) > room:
+            shots -= 1
+            chosen = contexts(shots)
+        while shots < len(examples) and _longest(more := contexts(shots + 1)) <= room:
+            shots, chosen = shots + 1, more
+        return Prompt([ids[-room:] for ids in chosen], completions, shots, _longest(chosen) > room)
+
+    def _length(self, text: str) -> int:
+        if text not in self._lengths:
+            self._lengths[text] = len(self._encode(text))
+        return self._lengths[text]
 
     def _begin(self, text: str) -> Ids:
         return np.concatenate([np.array([self._sampler.end_of_text], np.int32), self._encode(text)])
@@ -183,6 +190,10 @@ class Bench:
         )
         text: str = decode(ids[:-1] if ids[-1] == end else ids, skip_special_tokens=False)
         return text.lstrip().partition(config.stop)[0]
+
+
+def _longest(rows: Sequence[Ids]) -> int:
+    return max(map(len, rows))
 
 
 def _requests(contexts: Sequence[Ids], completions: Sequence[Ids]) -> list[Request]:

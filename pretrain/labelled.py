@@ -29,7 +29,7 @@ SPECIALS = 3
 
 Ids = npt.NDArray[np.int32]
 
-# The texts of a line by their keys, and the sequences made of them.
+# The keys of a line's texts.
 _KEYS: dict[TaskName, tuple[str, ...]] = {
     "classification": ("text",),
     "entailment": ("premise", "hypothesis"),

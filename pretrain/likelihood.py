@@ -21,7 +21,7 @@ Ids = npt.NDArray[np.int32]
 # What is read before, and the completion to score after it; neither is empty.
 Request = tuple[Ids, Ids]
 
-# Positions of a batch, those of the shared parts included; fixed, so that the same model gives the same bits anywhere.
+# Positions of a batch, the shared ones counted for each row; a fixed number, so that the same model gives the same bits.
 _CPU_BATCH = 8_192
 _GPU_BATCH = 131_072
 # Rows whose logits are held at once.
@@ -123,7 +123,8 @@ def _batches(groups: list[_Group], most: int) -> Iterator[list[_Group]]:
         rows = 0
         for group in members:
             tail = batch[0].tail if batch else 0
-            if batch and (len(batch) + 1) * shared + (rows + len(group.rows)) * tail > most:
+            # Each row has its copy of the shared keys and values.
+            if batch and (rows + len(group.rows)) * (shared + tail) > most:
                 yield batch
                 batch, rows = [], 0
             batch.append(group)

@@ -95,10 +95,13 @@ class Task:
         best = [int(i) for i in np.argsort(keys, kind="stable")[: self.config.shots + 1] if i != own]
         return [pool[i] for i in best[: self.config.shots]]
 
+    def shown(self, example: Question) -> str:
+        """An example as it stands in a prompt."""
+        return "".join(example.options[example.gold]) + self.config.separator
+
     def prompt(self, context: str, examples: list[Question]) -> str:
         """All that stands before a completion."""
-        shown = ("".join(example.options[example.gold]) + self.config.separator for example in examples)
-        return self.config.instruction + "".join(shown) + context
+        return self.config.instruction + "".join(map(self.shown, examples)) + context
 
 
 def load(path: str, *, shots: int | None = None) -> Task:

@@ -3,7 +3,6 @@
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from curate.errors import UsageError
@@ -101,7 +100,7 @@ def run_predict(args: argparse.Namespace) -> int:
     """A line of JSON an example; the accuracy to standard error, where all labels are given."""
     device = machine.find_device(args.device)
     with machine.switches(device, args.threads):
-        model = Finetuned(Path(checkpoint.local(args.folder, "FOLDER")), device)
+        model = Finetuned(checkpoint.local(args.folder, "FOLDER"), device)
         examples = labelled.read(args.file, model.progress.config.task, labels=False)
         chances = model.predict(examples)
     for row in chances:

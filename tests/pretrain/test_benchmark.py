@@ -271,3 +271,14 @@ def test_a_bare_file_is_a_task(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("items: [")
     with pytest.raises(InputError, match="is no YAML"):
         tasks.load(str(tmp_path / "bad.yaml"))
+
+
+def test_most_examples_where_tokens_reach_across_their_ends(
+    make: Callable[..., Task], sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lengths of examples by themselves may be off by some tokens in either direction; what is taken is the most."""
+    task = make([question("wren")], [question(bird) for bird in BIRDS[1:]], shots=5)
+    want = Bench(sampler).prompt(task, 0, seed=0).shots
+    for off in (-9, -3, 3, 9):
+        monkeypatch.setattr(Bench, "_length", lambda self, text, off=off: len(text) + off)
+        assert Bench(sampler).prompt(task, 0, seed=0).shots == want
