@@ -21,7 +21,7 @@ Ids = npt.NDArray[np.int32]
 # What is read before, and the completion to score after it; neither is empty.
 Request = tuple[Ids, Ids]
 
-# Positions of a batch, the shared ones counted for each row; a fixed number, so that the same model gives the same bits.
+# Positions of a batch, the shared ones counted for each row; fixed, so that a model gives the same bits again.
 _CPU_BATCH = 8_192
 _GPU_BATCH = 131_072
 # Rows whose logits are held at once.
