@@ -1,13 +1,15 @@
-"""Main text or not, for every block of a block table: features, a logistic regression over them, and the text it keeps.
+"""Main text, title, comments or none of these, for every block of a block table.
 
-The model is plain arrays in the package (blocks.safetensors) with a card beside it (blocks.json); `classifiers.blocks`
-trains it. Features are layout and shape, never words of a language. A page's scores depend on that page alone.
+Boosted trees look at each block's shape (`curate.shape`), and a second time with the first look's scores of the page
+around it (`curate.vicinity`). The model is plain arrays in the package (blocks.safetensors) with a card beside them
+(blocks.json); `classifiers.blocks` trains it. A page's result depends on that page alone.
 """
 
 import functools
 import json
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 from importlib import resources
 
 import numpy as np
@@ -15,53 +17,72 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from curate import tags
+from curate import shape, tags, vicinity
 from curate.errors import ModelError
+from curate.forest import Forest, vote
 from curate.html import BlockTable
 from curate.markup import kernel
-from curate.tags import Hint, Kind
+from curate.shape import F32
 
-F32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-# Blocks on each side whose shape a block's features repeat: as Kohlschuetter et al. 2010 ("Boilerplate detection using
-# shallow text features") found, the neighbours' link density and word count carry most of the decision.
-NEIGHBOURS = (-3, -2, -1, 1, 2, 3)
-_SHAPE = ("words", "link_share", "ended", "inner", "is_p", "is_heading", "is_li")
-_TAGS = ("p", "li", "td", "div", "h1", "h2", "h3", "h4", "pre", "dd", "blockquote", "section", "article", "figcaption")
-_HINTS = tuple(Hint)[:15]  # those that the packaged model was trained with
-FEATURES: tuple[str, ...] = (
-    *("words", "words_10", "words_25", "chars_per_word", "link_share", "all_link", "bold_share", "digit_share"),
-    *("upper_share", "inner", "stops", "ended", "depth", "position", "position_squared", "page_words"),
-    *("page_link_share", "share_of_longest", "mass_3", "mass_10", "mass_share_10", "distance", "siblings", "in_row"),
-    "plain_words",
-    *(f"tag_{name}" for name in _TAGS),
-    *(f"in_{kind.name.lower()}" for kind in Kind),
-    *(f"near_{hint.name.lower()}" for hint in _HINTS),
-    *(f"far_{hint.name.lower()}" for hint in _HINTS),
-    *(f"{name}_{at:+d}" for at in NEIGHBOURS for name in _SHAPE),
-)
+# Of the first look (P(main text) by a block's shape), and of the second: P(main text), P(title), P(comment).
+LOOKS = ("first", "main", "title", "comment")
+FEATURES = (*shape.FEATURES, *vicinity.FEATURES)
+FAVOURS = ("precision", "balanced", "recall")
+# A page shows one title, and comments are set apart, where the trees are rather sure than not.
+SURE = np.float32(0.5)
+# A page no block of which reaches the threshold has its best blocks if they come this near; to show none is worse.
+NEAR = np.float32(0.5)
+_SHAPES = len(shape.FEATURES)
+_STRIP = 256  # blocks whose features are in memory at a time
+
+
+class Part(IntEnum):
+    """What a block is to its page."""
+
+    NONE = 0
+    MAIN = 1
+    TITLE = 2
+    COMMENT = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Logistic regression: P(main text) = 1 / (1 + exp(-(bias + features @ weights))); kept from `threshold` up."""
+    """Four forests, by the names of LOOKS, and the least P(main text) that is kept, by the names of FAVOURS."""
 
-    weights: npt.NDArray[np.float64]
-    bias: float
-    threshold: float
+    forests: dict[str, Forest]
+    thresholds: dict[str, float]
 
     def scores(self, table: BlockTable) -> F32:
-        """float32[blocks]: P(main text)."""
-        scores = np.empty(len(table.blocks), np.float32)
-        _score(features(table), self.weights, self.bias, scores)
+        """float32[3, blocks]: P(main text), P(title), P(comment) of the second look."""
+        scores = np.empty((3, len(table.blocks)), np.float32)
+        trees = tuple((f.feature, f.threshold, f.value, f.bias) for f in (self.forests[name] for name in LOOKS))
+        room = np.empty((_STRIP, len(FEATURES)), np.float32)
+        looked = np.empty(int(np.diff(table.page_blocks).max(initial=0)), np.float32)
+        _score(table.text, table.blocks, table.page_blocks, shape.scratch(table), trees, room, looked, scores)
         return scores
 
-    def keep(self, table: BlockTable) -> Mask:
-        """bool[blocks]: main text; never a title or what a browser hides."""
-        hidden = table.blocks["flags"] & np.uint32(Kind.HIDDEN) != 0
-        result: Mask = (self.scores(table) >= self.threshold) & (table.blocks["tag"] != tags.TITLE) & ~hidden
-        return result
+    def parts(self, table: BlockTable, favour: str = "balanced") -> npt.NDArray[np.uint8]:
+        """uint8[blocks] of Part.
+
+        Raises:
+            ValueError: for an unknown favour.
+        """
+        if favour not in FAVOURS:
+            raise ValueError(f"favour is {favour!r}; it must be one of {', '.join(FAVOURS)}")
+        return decide(table, self.scores(table), self.thresholds[favour])
+
+    def keep(self, table: BlockTable, favour: str = "balanced") -> Mask:
+        """bool[blocks]: main text."""
+        return np.equal(self.parts(table, favour), Part.MAIN)
+
+
+def decide(table: BlockTable, scores: F32, threshold: float) -> npt.NDArray[np.uint8]:
+    """uint8[blocks] of Part, from the scores of `Model.scores`."""
+    parts = np.zeros(len(table.blocks), np.uint8)
+    _decide(table.blocks, table.page_blocks, scores, np.float32(threshold), parts)
+    return parts
 
 
 @functools.cache
@@ -82,138 +103,76 @@ def parse(arrays: bytes, card: bytes) -> Model:
         ModelError: if they are damaged or of other features than this code's.
     """
     try:
-        weights, described = load(arrays)["weights"].astype(np.float64), json.loads(card)
-        names, model = described["features"], Model(weights, float(described["bias"]), float(described["threshold"]))
+        tensors, described = load(arrays), json.loads(card)
+        biases, thresholds = described["biases"], described["thresholds"]
+        if tuple(described["features"]) != FEATURES:
+            raise ModelError(
+                "blocks.json was trained on other features than this code has: train it again (curate train-extractor)"
+            )
+        forests = {name: Forest.parse(tensors, name, float(biases[name]), len(FEATURES)) for name in LOOKS}
+        return Model(forests, {favour: float(thresholds[favour]) for favour in FAVOURS})
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"blocks.safetensors or blocks.json is damaged ({error}): install the package again"
         ) from error
-    if tuple(names) != FEATURES or weights.shape != (len(FEATURES),):
-        raise ModelError(
-            f"blocks.safetensors has {len(weights)} weights for {len(names)} features, this code has {len(FEATURES)}: "
-            "train it again (classifiers.blocks.train)"
-        )
-    return model
-
-
-def features(table: BlockTable) -> F32:
-    """float32[blocks, len(FEATURES)]."""
-    result = np.zeros((len(table.blocks), len(FEATURES)), np.float32)
-    plain = np.zeros(len(table.blocks) + 1, np.int64)
-    codes = np.array([tags.CODES[name] for name in _TAGS])
-    _features(table.blocks, table.page_blocks, plain, codes, np.array(NEIGHBOURS), len(Kind), len(_HINTS), result)
-    return result
-
-
-def join(table: BlockTable, keep: Mask) -> list[str]:
-    """Each page's kept blocks as plain text: items begin with "- ", the cells of a table row share a line."""
-    columns = (table.blocks[name].tolist() for name in ("start", "stop", "tag", "row", "cell"))
-    starts, stops, names, rows, cells = columns
-    li, cell_tags = tags.CODES["li"], (tags.CODES["td"], tags.CODES["th"])
-    data = table.text.tobytes()
-    texts = []
-    for page in range(table.num_pages):
-        parts: list[str] = []
-        last = -1
-        for i in np.flatnonzero(keep[table.page_blocks[page] : table.page_blocks[page + 1]]).tolist():
-            i += int(table.page_blocks[page])
-            if last >= 0:
-                beside = rows[i] and rows[i] == rows[last] and cells[i] != cells[last]
-                if beside and names[i] in cell_tags and names[last] in cell_tags:
-                    parts.append("\t")
-                elif (names[i] == li == names[last]) or (rows[i] and rows[last] and names[i] in cell_tags):
-                    parts.append("\n")
-                else:
-                    parts.append("\n\n")
-            text = data[starts[i] : stops[i]].decode()
-            parts.append(f"- {text}" if names[i] == li else text)
-            last = i
-        texts.append("".join(parts))
-    return texts
 
 
 @kernel
-def _score(x, weights, bias, scores):  # type: ignore[no-untyped-def]
-    for i in range(len(scores)):
-        total = bias
-        for j in range(len(weights)):  # in order: the sum must not depend on the batch
-            total += x[i, j] * weights[j]
-        scores[i] = 1.0 / (1.0 + math.exp(-total))
-
-
-@kernel
-def _features(blocks, page_blocks, plain, tag_codes, neighbours, kinds, hints, x):  # type: ignore[no-untyped-def]
-    """Fill x. `plain` is scratch: words outside links before each block."""
+def _score(text, blocks, page_blocks, scratch, trees, room, looked, scores):  # type: ignore[no-untyped-def]
+    """Fill scores page by page, strip by strip; `room` and `looked` are scratch: features, scores of the first look."""
+    first, main, title, comment = trees
     for page in range(len(page_blocks) - 1):
-        first, stop = page_blocks[page], page_blocks[page + 1]
-        longest = heart = first
-        link = chars = words = 0
-        for i in range(first, stop):
-            block = blocks[i]
-            mass = block.words * (block.chars - block.link_chars) // block.chars
-            if block.tag == tags.TITLE or block.flags & Kind.HIDDEN:
-                mass = 0
-            plain[i + 1 - first] = plain[i - first] + mass
-            link, chars, words = link + block.link_chars, chars + block.chars, words + block.words
-            if mass > _mass(plain, first, longest, 0, stop):
-                longest = i
-        for i in range(first, stop):
-            if _mass(plain, first, i, 5, stop) > _mass(plain, first, heart, 5, stop):
-                heart = i
-        total = plain[stop - first]
-        for i in range(first, stop):
-            block = blocks[i]
-            row = x[i]
-            mine = _mass(plain, first, i, 0, stop)
-            row[0] = math.log1p(block.words)
-            row[1] = block.words >= 10
-            row[2] = block.words >= 25
-            row[3] = min(block.chars / block.words, 20.0) / 10
-            row[4] = block.link_chars / block.chars
-            row[5] = block.link_chars == block.chars
-            row[6] = block.bold_chars / block.chars
-            row[7] = block.digits / block.chars
-            row[8] = min(block.upper / block.words, 1.0)
-            row[9] = min(block.inner / block.words, 1.0)
-            row[10] = min(block.stops / block.words, 1.0)
-            row[11] = block.ended
-            row[12] = min(block.depth, 40) / 10
-            row[13] = plain[i - first] / max(1, total)
-            row[14] = row[13] * row[13]
-            row[15] = math.log1p(words)
-            row[16] = link / chars
-            row[17] = mine / max(1, _mass(plain, first, longest, 0, stop))
-            row[18] = math.log1p(_mass(plain, first, i, 3, stop))
-            row[19] = math.log1p(_mass(plain, first, i, 10, stop))
-            row[20] = _mass(plain, first, i, 10, stop) / max(1, total)
-            row[21] = math.log1p(abs(i - heart))
-            row[22] = (i > first and blocks[i - 1].depth == block.depth) + (
-                i + 1 < stop and blocks[i + 1].depth == block.depth
-            )
-            row[23] = block.row > 0
-            row[24] = math.log1p(mine)
-            j = 25
-            for code in tag_codes:
-                row[j] = block.tag == code
-                j += 1
-            for bits, size in ((block.flags, kinds), (block.near, hints), (block.far, hints)):
-                for k in range(size):
-                    row[j] = bits >> k & 1
-                    j += 1
-            for step in neighbours:
-                if first <= i + step < stop:
-                    other = blocks[i + step]
-                    row[j] = math.log1p(other.words)
-                    row[j + 1] = other.link_chars / other.chars
-                    row[j + 2] = other.ended
-                    row[j + 3] = min(other.inner / other.words, 1.0)
-                    row[j + 4] = other.tag == tags.P
-                    row[j + 5] = other.flags & Kind.HEADING != 0
-                    row[j + 6] = other.flags & Kind.ITEM != 0
-                j += 7
+        start, stop = page_blocks[page], page_blocks[page + 1]
+        if stop == start:
+            continue
+        of, count = blocks[start:stop], stop - start
+        heart = shape.measure(text, of, scratch)
+        for low in range(0, count, _STRIP):
+            high = min(low + _STRIP, count)
+            shape.describe(of, scratch, heart, low, high, room)
+            vote(room[: high - low], first[0], first[1], first[2], first[3], looked[low:high])
+        _squash(looked[:count])
+        ends = vicinity.weigh(of, looked[:count], scratch)
+        for low in range(0, count, _STRIP):
+            high = min(low + _STRIP, count)
+            if count > _STRIP:  # else the room still has them
+                shape.describe(of, scratch, heart, low, high, room)
+            vicinity.look(of, looked[:count], scratch, ends, low, high, room, _SHAPES)
+            x = room[: high - low]
+            vote(x, main[0], main[1], main[2], main[3], scores[0, start + low : start + high])
+            vote(x, title[0], title[1], title[2], title[3], scores[1, start + low : start + high])
+            vote(x, comment[0], comment[1], comment[2], comment[3], scores[2, start + low : start + high])
+        for k in range(3):
+            _squash(scores[k, start:stop])
 
 
 @kernel
-def _mass(plain, first, i, reach, stop):  # type: ignore[no-untyped-def]
-    """Words outside links in the blocks within `reach` of block i."""
-    return plain[min(i + reach + 1, stop) - first] - plain[max(i - reach, first) - first]
+def _squash(odds):  # type: ignore[no-untyped-def]
+    """Log odds to probabilities, in place."""
+    for i in range(len(odds)):
+        odds[i] = 1.0 / (1.0 + math.exp(-odds[i]))
+
+
+@kernel
+def _decide(blocks, page_blocks, scores, threshold, parts):  # type: ignore[no-untyped-def]
+    main, title, comment = scores[0], scores[1], scores[2]
+    for page in range(len(page_blocks) - 1):
+        start, stop = page_blocks[page], page_blocks[page + 1]
+        named = -1
+        best = np.float32(0)
+        for i in range(start, stop):
+            if blocks[i].tag == tags.TITLE:
+                continue
+            if title[i] >= SURE and (named < 0 or title[i] > title[named]):
+                named = i
+            best = max(best, main[i])
+        least = threshold if best >= threshold else max(best * np.float32(0.9), threshold * NEAR)
+        for i in range(start, stop):
+            if blocks[i].tag == tags.TITLE:
+                continue
+            if i == named:
+                parts[i] = Part.TITLE
+            elif comment[i] >= SURE and comment[i] > main[i]:
+                parts[i] = Part.COMMENT
+            elif main[i] >= least:
+                parts[i] = Part.MAIN

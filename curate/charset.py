@@ -253,8 +253,8 @@ def _wide(head: bytes) -> str | None:
     zeros = [head[k::4].count(0) for k in range(4)]
     quarter = len(head) // 4
     for name, top, plane in (("utf-32-be", 0, 1), ("utf-32-le", 3, 2)):
-        # No code point has a first byte, few have a second one.
-        if quarter and zeros[top] >= quarter and zeros[plane] * 10 >= quarter * 9:
+        # No code point has a first byte, few have a second one, all have a last one.
+        if quarter and zeros[top] >= quarter and zeros[plane] * 10 >= quarter * 9 and zeros[3 - top] * 10 <= quarter:
             return name
     even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
     if max(even, odd) * 5 < len(head) or min(even, odd) * 10 > max(even, odd):
@@ -282,7 +282,7 @@ def _together(sample: bytes) -> float:
 def _guess(sample: bytes, body: bytes, together: float) -> str | None:
     """The detector's codec, mended where it errs."""
     name = codec(_detected(sample))
-    if name is None:
+    if name is None or name.startswith("utf-16"):  # without a mark it shows in its zeros, and `_wide` saw none
         return "johab" if together > LATIN_TOGETHER and _is_johab(body[:SAMPLE_BYTES]) else None
     if _NOT_LATIN.fullmatch(name) and together <= LATIN_TOGETHER / 2:
         return None

@@ -27,7 +27,7 @@ from curate.reasons import CODES, KEPT, Reason
 from curate.render import render
 
 EXTRACTORS = ("blocks", "trafilatura", "resiliparse")
-FAVOURS = ("precision", "balanced", "recall")
+FAVOURS = blocks.FAVOURS
 
 # What `extract` returns, one row for each page.
 EXTRACTED = pa.schema(
@@ -80,9 +80,9 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 class Extraction:
     """How pages become text.
 
-    Trafilatura stays the default until `blocks` wins on every gold set (blocks.json has its scores). `cascade` lets a
-    fast pass by `blocks` rule out pages before another extractor; the pages kept are the same to within 1% (a test
-    holds it). `max_page_bytes` (None: no limit) bounds the time that a single page can take.
+    `blocks` is the default, since the gold favours it (docs/extraction.md) and it costs a tenth. `cascade` lets a fast
+    pass by `blocks` rule out pages before another extractor; the pages kept are the same to within 1% (a test holds
+    it). `max_page_bytes` (None: no limit) bounds the time that a single page can take.
 
     Of `favour` and `markdown` each extractor has its own: `blocks` a threshold, Trafilatura `favor_precision`,
     `favor_recall` and its Markdown, Resiliparse nothing.
@@ -90,7 +90,7 @@ class Extraction:
 
     __pydantic_config__ = {"extra": "forbid"}
 
-    extractor: str = "trafilatura"
+    extractor: str = "blocks"
     favour: str = "balanced"
     markdown: bool = False
     cascade: bool = True
@@ -100,8 +100,6 @@ class Extraction:
         for name, known in (("extractor", EXTRACTORS), ("favour", FAVOURS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}")
-        if self.extractor == "blocks" and self.favour != "balanced":
-            raise ValueError("the model of blocks has one threshold, balanced: leave favour out, or take trafilatura")
         if self.extractor == "resiliparse" and (self.favour != "balanced" or self.markdown):
             raise ValueError("resiliparse has neither favour nor markdown: leave them out, or take blocks")
         if self.max_page_bytes is not None and self.max_page_bytes < 1:
@@ -296,7 +294,7 @@ def _main_text(
     if prefilter is not None:
         reason = prefilter(render(table, blocks.packaged().keep(table)), table.words())
     if how.extractor == "blocks":
-        found = render(table, blocks.packaged().keep(table), markdown=how.markdown)
+        found = render(table, blocks.packaged().keep(table, how.favour), markdown=how.markdown)
         return pc.if_else(pa.array(reason == KEPT), found, ""), reason, errors
     texts = [""] * len(characters)
     depths = table.depths()

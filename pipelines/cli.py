@@ -99,6 +99,9 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
         help="whether pages too short or in another language than English are ruled out first (default: off)",
     )
     page.add_argument("--json", action="store_true", help="print a line of JSON for each page")
+    trainer = add("train-extractor", "train the model that tells main text from the rest of a page anew")
+    trainer.add_argument("--data", required=True, metavar="DIR", help="holds html_gold and html_pages")
+    trainer.add_argument("--out", required=True, metavar="DIR", help="where blocks.safetensors and blocks.json go")
     show = add("recipe", "print a shipped recipe, or list them")
     show.add_argument("name", nargs="?", metavar="NAME")
     report = add("report", "rebuild the report of a run")
@@ -249,6 +252,12 @@ def _extract(job: Job) -> int:
     return extract.main(job.args["files"], how, job.args["json"])
 
 
+def _train_extractor(job: Job) -> int:
+    from pipelines import extractor
+
+    return extractor.main(storage.absolute(job.args["data"]), storage.absolute(job.args["out"]))
+
+
 def _recipe(job: Job) -> int:
     from pipelines import recipe as recipes
 
@@ -279,6 +288,7 @@ COMMANDS: dict[str, Callable[[Job], int]] = {
     "run": _run,
     "demo": _demo,
     "extract": _extract,
+    "train-extractor": _train_extractor,
     "recipe": _recipe,
     "report": _report,
     "why": _why,

@@ -25,7 +25,7 @@ from pipelines.inputs import Identity, Listings
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe, dump
 
-DATA_VERSION = 1  # raised with every change of what a run writes; CHANGELOG, heading "data", says what changed
+DATA_VERSION = 2  # raised with every change of what a run writes; CHANGELOG, heading "data", says what changed
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 OURS = {LOCK, io.RECEIPTS, "input"}  # one of which every run directory holds; a demo builds its inputs first

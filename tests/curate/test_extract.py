@@ -156,8 +156,6 @@ def test_settings_are_checked() -> None:
         extract.Extraction(max_page_bytes=0)
     with pytest.raises(ValueError, match="favour is 'speed'; it must be one of precision, balanced, recall"):
         extract.Extraction(favour="speed")
-    with pytest.raises(ValueError, match="has one threshold"):
-        extract.Extraction(extractor="blocks", favour="recall")
     with pytest.raises(ValueError, match="resiliparse has neither favour nor markdown"):
         extract.Extraction(extractor="resiliparse", favour="recall")
 

@@ -38,6 +38,7 @@ def test_set_of_flags_is_closed() -> None:
         "demo": ["--help", "--json", "--no-pretrain", "--out", "--quiet", "--workers"],
         **dict.fromkeys(("karma", "ingest", "train", "score", "dedup", "decontaminate", "mix", "tokenize"), stage),
         "extract": ["--cascade", "--extractor", "--favour", "--help", "--json", "--markdown"],
+        "train-extractor": ["--data", "--help", "--out"],
         "recipe": ["--help"],
         "report": ["--help"],
         "why": ["--help", "--json"],
