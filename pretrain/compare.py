@@ -361,16 +361,14 @@ def load(out: Path) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> Sequence[tuple[str, ...]]:
     """Rows for a terminal, the first the head."""
-    rows: list[tuple[str, ...]] = [
-        ("arm", "held-out", "bits per byte", "difference", "interval", "verdict", "seeds needed")
-    ]
+    rows: list[tuple[str, ...]] = [("arm", "held-out", "loss", "difference", "interval", "verdict", "seeds")]
     control = next(iter(result["arms"]))
     for name, noise in result["noise"].items():
         rows.append((control, name, f"{noise['loss']:.4f}", "control", f"floor {noise['floor']:.4f}", "", ""))
     for arm, sources in result["differences"].items():
         for name, each in sources.items():
             needed = each["seeds_to_decide"]
-            interval = f"{each['low']:+.4f} to {each['high']:+.4f}"
-            seeds = "more documents" if needed is None else f"{needed:,}"
+            interval = f"{each['low']:+.4f}, {each['high']:+.4f}"
+            seeds = "never" if needed is None else f"{needed:,}"
             rows.append((arm, name, f"{each['loss']:.4f}", f"{each['value']:+.4f}", interval, each["verdict"], seeds))
     return rows

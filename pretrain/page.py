@@ -23,7 +23,7 @@ th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);ve
 th{font-weight:600;color:var(--soft);font-size:.85rem}
 td.n,th.n{text-align:right}td.n{font-variant-numeric:tabular-nums;white-space:nowrap}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:1.6rem 2rem}
-figure{margin:0;min-width:0}svg{width:100%;height:auto;display:block}
+figure{margin:0;min-width:0;max-width:560px}svg{width:100%;height:auto;display:block}
 svg text{font:12px system-ui,sans-serif;fill:var(--soft)}svg .grid{stroke:var(--line)}svg .zero{stroke:var(--soft)}
 .key{display:flex;flex-wrap:wrap;gap:.1rem 1rem;font-size:.85rem;color:var(--soft)}.key svg{width:24px;height:10px;
 display:inline-block;margin-right:.4em;vertical-align:middle}
@@ -156,7 +156,7 @@ def forest(rows: Sequence[Interval], *, unit: str) -> str:
     parts += [f"<text x={across.at(v):.1f} y={base + 16} text-anchor=middle>{short(v)}</text>" for v in across.ticks(5)]
     parts.append(f"<text x={(left + _WIDTH - _RIGHT) / 2} y={base + 34} text-anchor=middle>{escape(unit)}</text>")
     return (
-        "<figure style='max-width:560px;margin:1rem 0'>"
+        "<figure style='margin:1rem 0'>"
         f"<svg viewBox='0 0 {_WIDTH} {height}' role=img aria-label='{escape(unit)}'>"
         f"{''.join(parts)}</svg></figure>"
     )

@@ -104,8 +104,9 @@ def law(
     sizes: Sequence[npt.NDArray[np.int64]],
     points: Sequence[float],
 ) -> Law:
-    """An arm's law, with the band that seeds and documents leave: drawn anew as for differences, the same draws for all
-    rungs, since they read the same documents.
+    """An arm's law and its band: what seeds and documents leave open, drawn anew as for differences, with the same
+    documents for all rungs; and on top of it how far the points lie from the law. Student's t is of the fewer degrees of
+    freedom, of seeds or of points.
 
     Args:
         bits: of each rung, [seeds, documents] of each source.
@@ -117,10 +118,13 @@ def law(
     drawn = np.stack([paired.resample(each, sizes, "scaling", rung) for rung, each in enumerate(bits)], axis=1)
     a, b = fit(compute, means)
     as_, bs = fit(compute, drawn)
-    x = np.log(np.asarray(points))
-    middle, spread = a - b * x, (as_[:, None] - bs[:, None] * x).std(0, ddof=1)
-    reach = paired.quantile(paired.ERROR, len(bits[0][0]) - 1)
-    half = reach * float(bs.std(ddof=1))
+    x, at = np.log(np.asarray(points)), np.log(np.asarray(compute))
+    middle, drawn_spread = a - b * x, (as_[:, None] - bs[:, None] * x).std(0, ddof=1)
+    freedom, spread_x = len(at) - 2, float(((at - at.mean()) ** 2).sum())
+    residual = float(((np.log(means) - (a - b * at)) ** 2).sum()) / freedom
+    reach = paired.quantile(paired.ERROR, min(freedom, len(bits[0][0]) - 1))
+    spread = np.sqrt(drawn_spread**2 + residual * (1 / len(at) + (x - at.mean()) ** 2 / spread_x))
+    half = reach * math.sqrt(float(bs.var(ddof=1)) + residual / spread_x)
     return Law(
         scale=math.exp(float(a)),
         exponent=float(b),

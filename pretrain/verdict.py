@@ -57,10 +57,11 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     head, *rows = compare.table(result)
     for name in head:
-        table.add_column(name, justify="left" if name in ("arm", "held-out", "verdict") else "right")
+        table.add_column(name, justify="left" if name in ("arm", "held-out", "verdict") else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     console.print(table)
+    console.print("loss in bits per byte; seeds: how many would decide; never: documents are too few")
     for arm, law in result["laws"].items():
         console.print(
             f"{arm}: loss = {law['scale']:.3g} C^-{law['exponent']:.4f} "
@@ -200,8 +201,8 @@ def _scaling(result: dict[str, Any]) -> str:
     chart = page.chart("Loss against compute", series, x="floating-point operations", y="bits per byte", log=True)
     return (
         f"<h2>Scaling</h2><div class=charts>{chart}</div>{page.table(('arm', 'a', 'b', '95% of b'), rows)}"
-        "<p class=soft>L = a C^-b, C = 6 x parameters without embeddings x tokens; bands from seeds and documents. It "
-        "describes these sizes; what lies beyond them is a guess.</p>"
+        "<p class=soft>L = a C^-b, C = 6 x parameters without embeddings x tokens; bands from seeds, documents and the "
+        "points' distance from the line. It describes these sizes; what lies beyond them is a guess.</p>"
     )
 
 
