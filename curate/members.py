@@ -134,7 +134,9 @@ class Members:
         """Enter the first member in [position, stop) that begins with a record; False if there is none."""
         magic = self._codec.magic
         while stop is None or position < stop:
-            data = self._window.between(position, position + WINDOW)
+            data = self._window.read(position, WINDOW)
+            if len(data) < len(magic):
+                data = self._window.between(position, position + len(magic))
             at = data.find(magic)
             if at >= 0:
                 if self.enter(position + at):
@@ -202,6 +204,6 @@ def units(members: Members, start: int, stop: int | None) -> Iterator[tuple[int,
             return
         stream = Stream(members.more, partial(members.enter, offset), members.is_seam)
         yield offset, stream
-        ours = not stream.damage
-        if stream.damage:  # its record was reported; look for the next from there on
+        ours = not stream.is_damaged
+        if stream.is_damaged:  # as was reported; it may have swallowed members: look for the next from there on
             members.position, members.leads = offset, False

@@ -14,6 +14,7 @@ from curate.compression import DamagedError
 from curate.errors import InputError
 
 WINDOW = 1 << 18  # bytes read from the file at once
+KEPT = 1 << 14  # bytes of a block that stay when the next one is read
 NEWLINES = b"\r\n"
 VERSION = re.compile(rb"WARC/\d{1,2}\.\d{1,2}[ \t\r]{0,16}\n", re.IGNORECASE)
 NEXT = re.compile(rb"\n(?=" + VERSION.pattern + rb")", re.IGNORECASE)
@@ -33,9 +34,14 @@ class Window:
         at = position - self._base
         if not 0 <= at < len(self._data):
             try:
-                if at != len(self._data):
+                if at == len(self._data):
+                    # A member's end is found a piece too late: what came last is kept, so that nothing is read again.
+                    at = min(at, KEPT)
+                    self._data = self._data[len(self._data) - at :] + self._file.read(WINDOW)
+                    self._base = position - at
+                else:
                     self._file.seek(position)
-                self._data, self._base, at = self._file.read(WINDOW), position, 0
+                    self._data, self._base, at = self._file.read(WINDOW), position, 0
             except (OSError, ValueError) as error:
                 raise InputError(f"cannot read {self.path} at byte {position}: {storage.reason(error)}") from error
         return self._data[at : at + size]
@@ -84,6 +90,7 @@ class Stream:
         self._rewinds = 0
         self._length: int | None = None  # of the whole stream, once its end was met
         self.damage = ""
+        self.is_damaged = False  # or what stands in it is; set by who reads it
 
     def place(self) -> int:
         return self._base + self.at
