@@ -105,8 +105,8 @@ def law(
     points: Sequence[float],
 ) -> Law:
     """An arm's law and its band: what seeds and documents leave open, drawn anew as for differences, with the same
-    documents for all rungs; and on top of it how far the points lie from the law. Student's t is of the fewer degrees of
-    freedom, of seeds or of points.
+    documents for all rungs; and on top of it how far the points lie from the law. Student's t is of the fewer degrees
+    of freedom, of seeds or of points.
 
     Args:
         bits: of each rung, [seeds, documents] of each source.
