@@ -1,7 +1,7 @@
 """What is compared, and on what: arms of training tokens, and held-out passages that none of them holds."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,17 +167,15 @@ def check(arms: Sequence[Arm], folder: str) -> dict[str, Tokens]:
     return out
 
 
-def _documents(split: Split) -> list[tuple[str, str, int, Ids]]:
+def _documents(split: Split) -> Iterator[tuple[str, str, int, Ids]]:
     """(id, source, bytes, ids of the text) of each document."""
-    out = []
     for shard in split.shards:
         table = shard.documents()
         columns = (table[name].to_pylist() for name in ("id", "source", "bytes"))
         for index, (id_, source, size) in enumerate(zip(*columns, strict=True)):
             # The first document of a shard owns the leading end-of-text too.
             begin, end = int(shard.starts[index]) + (index == 0), int(shard.starts[index + 1]) - 1
-            out.append((id_, source, size, shard.ids[begin:end]))
-    return out
+            yield id_, source, size, shard.ids[begin:end]
 
 
 def _content(ids: Ids) -> bytes:

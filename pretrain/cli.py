@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pretrain: {storage.reason(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("pretrain: stopped; `train` goes on from its newest checkpoint", file=sys.stderr)
+        print("pretrain: stopped; `train` and `compare` go on from the newest checkpoint", file=sys.stderr)
         return 130
 
 

@@ -183,7 +183,7 @@ def test_an_interrupt_says_how_to_go_on(
 
     monkeypatch.setattr(Display, "step", stop)
     assert cli.main(train) == 130
-    assert "goes on from its newest checkpoint" in capsys.readouterr().err
+    assert "go on from the newest checkpoint" in capsys.readouterr().err
 
 
 def test_flags_are_pinned() -> None:
