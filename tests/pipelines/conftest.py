@@ -311,6 +311,7 @@ class FaultyHandler(http.server.BaseHTTPRequestHandler):
         for name, value in {**headers, "Content-Length": str(told)}.items():
             self.send_header(name, value)
         self.end_headers()
+        self.state.sent += cut  # before the client can have all of it
         with contextlib.suppress(OSError):
             if fault == "drip":
                 size = len(body) // 64 + 1
@@ -319,7 +320,6 @@ class FaultyHandler(http.server.BaseHTTPRequestHandler):
                     time.sleep(self.state.drip)
             else:
                 self.wfile.write(body[:cut])
-        self.state.sent += cut
         if fault in ("long", "short", "truncate", "reset", "stall"):
             self.close_connection = True
         if fault == "reset":
