@@ -207,8 +207,9 @@ class Folds:
             forests = self.second(looked, ~mine)
             around = vicinity.features(self.corpus.table, looked)[mine]
             seen = np.concatenate([self.x[mine], around], axis=1)
+            again = blocks.looks_twice(self.corpus.table, looked)[mine]
             for row, name in enumerate(blocks.LOOKS[1:]):
-                scores[row, mine] = _probability(forests[name].odds(seen))
+                scores[row, mine] = _probability(forests[name].odds(seen)) * again
         return scores
 
     def second(self, looked: F32, rows: labels.Mask) -> dict[str, Forest]:

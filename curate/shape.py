@@ -127,17 +127,17 @@ def scratch(table: BlockTable) -> Scratch:
 def features(table: BlockTable) -> F32:
     """float32[blocks, len(FEATURES)]: all pages' blocks, for those who train."""
     x = np.zeros((len(table.blocks), len(FEATURES)), np.float32)
-    _features(table.text, table.blocks, table.page_blocks, scratch(table), x)
+    _features(table.text, table.blocks, table.page_blocks, scratch(table), np.arange(len(x)), x)
     return x
 
 
 @kernel
-def _features(text, blocks, page_blocks, scratch, x):  # type: ignore[no-untyped-def]
+def _features(text, blocks, page_blocks, scratch, every, x):  # type: ignore[no-untyped-def]
     for page in range(len(page_blocks) - 1):
         first, stop = page_blocks[page], page_blocks[page + 1]
         if stop > first:
             heart = measure(text, blocks[first:stop], scratch)
-            describe(blocks[first:stop], scratch, heart, 0, stop - first, x[first:stop])
+            describe(blocks[first:stop], scratch, heart, every[: stop - first], x[first:stop])
 
 
 @kernel
@@ -284,8 +284,8 @@ def _stands(text, start, stop, within, end):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def describe(blocks, scratch, heart, low, high, x):  # type: ignore[no-untyped-def]
-    """The features of one page's blocks[low:high] into the first rows of x; `measure` has seen the page."""
+def describe(blocks, scratch, heart, which, x):  # type: ignore[no-untyped-def]
+    """The features of one page's blocks[which] into the first rows of x; `measure` has seen the page."""
     sums, running, elements = scratch.sums, scratch.running, scratch.elements
     keys, values = scratch.keys, scratch.values
     count = len(blocks)
@@ -294,8 +294,9 @@ def describe(blocks, scratch, heart, low, high, x):  # type: ignore[no-untyped-d
     for i in range(count):
         longest = max(longest, sums[i + 1, 0] - sums[i, 0])
     total = max(1.0, sums[count, 0])
-    for i in range(low, high):
-        block, row = blocks[i], x[i - low]
+    for at in range(len(which)):
+        i = which[at]
+        block, row = blocks[i], x[at]
         mass = sums[i + 1, 0] - sums[i, 0]
         j = _own(block, mass, row)
         slot = find_slot(keys, slots, np.int64(block.text_hash) + _REPEATED)
