@@ -46,6 +46,7 @@ from curate import ingest, language, sources
 from curate.dedup.minhash import MinHash
 from curate.document import Page, document_id
 from curate.extract import Extraction
+from curate.filters.gopher import Gopher
 from pipelines import demo
 
 MARKUP = ("text/html", "application/xhtml+xml")
@@ -132,7 +133,7 @@ def ingest_by_datatrove(paths: list[Path], most: int | None) -> set[str]:
 def ingest_by_us(paths: list[Path], most: int | None, extractor: str) -> tuple[set[str], int]:
     """(URLs of the documents that we keep, how many pages there were)."""
     settings = ingest.Ingest(extraction=Extraction(extractor=extractor))
-    rules = ingest.Rules.load(settings, ingest.Filters(), MinHash(), seed=0)
+    rules = ingest.Rules.load(settings, ingest.Filters(gopher=Gopher(marks_are_words=True)), MinHash(), seed=0)
     kept, number = set(), 0
     for path in paths:
         found = (record for record in sources.open("warc", str(path)) if isinstance(record, Page))

@@ -5,10 +5,11 @@ the trees. Pages of one host are in one fold, and whatever is said of the model'
 no page of the fold, in neither look. It does not extract text: that is `curate.extract`.
 """
 
+import functools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -120,7 +121,7 @@ def _corpus(
     ours = _part(table, 0, len(golds)), _part(table, len(golds), len(bodies))
     one = labels.of_gold(ours[0], golds, texts, titles[: len(golds)])
     other = labels.of_agreement(ours[1], [pair for _, _, pair in agreed], titles[len(golds) :])
-    known = labels.Labels(*(np.concatenate(pair) for pair in zip(_columns(one), _columns(other), strict=True)))
+    known = labels.Labels(*(np.concatenate(pair) for pair in zip(astuple(one), astuple(other), strict=True)))
     sets = [each.set for each in golds] + ["agreed"] * len(agreed)
     hosts = [each.host for each in golds] + [host for host, _, _ in agreed]
     of_page = np.repeat(np.arange(len(sets)), np.diff(table.page_blocks))
@@ -187,11 +188,16 @@ class Folds:
     def __init__(self, corpus: Corpus, told: Told | None = None):
         self.corpus, self.told, self.grown = corpus, told, 0
         self.x = shape.features(corpus.table)
-        self.looked = np.zeros(len(self.x), np.float32)  # P(main) by the first look of models without the page's fold
         self._firsts: dict[frozenset[int], Forest] = {}
+
+    @functools.cached_property
+    def looked(self) -> F32:
+        """float32[blocks]: P(main text) by first looks that saw nothing of the page's fold."""
+        looked = np.zeros(len(self.x), np.float32)
         for k in range(FOLDS):
-            mine = corpus.fold == k
-            self.looked[mine] = _probability(self._first({k}).odds(self.x[mine]))
+            mine = self.corpus.fold == k
+            looked[mine] = _probability(self._first({k}).odds(self.x[mine]))
+        return looked
 
     def held_out(self) -> F32:
         """float32[3, blocks] as `Model.scores` has them, each page's by forests that saw nothing of its fold."""
@@ -344,10 +350,6 @@ def _part(table: html.BlockTable, first: int, stop: int) -> html.BlockTable:
         table.meta[b:y],
         table.page_meta[first : stop + 1] - b,
     )
-
-
-def _columns(known: labels.Labels) -> tuple[npt.NDArray[np.generic], ...]:
-    return known.main, known.main_weight, known.title, known.title_weight, known.comment, known.comment_weight
 
 
 def _probability(odds: F32) -> F32:

@@ -101,6 +101,18 @@ def test_a_folder_without_gold(tmp_path: Path) -> None:
         training.read(str(tmp_path))
 
 
+@pytest.mark.slow
+@pytest.mark.data("html_gold", "html_pages")
+def test_training_gives_the_packaged_first_look(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of the forests, grown on all pages; the others take half an hour. Sums differ with the threads."""
+    monkeypatch.setitem(training.TREES, "first", 150)
+    folds = training.Folds(training.read(str(data_dir)))
+    grown = folds.grow("first", folds.x, folds.corpus.known.main, folds.weights("main")).odds(folds.x)
+    packaged = blocks.packaged().forests["first"].odds(folds.x)
+    assert np.corrcoef(grown, packaged)[0, 1] > 0.999
+    assert np.mean((grown > 0) == (packaged > 0)) > 0.998
+
+
 def test_the_card_of_the_packaged_model_holds_its_floors() -> None:
     card = json.loads((Path(blocks.__file__).parent / "blocks.json").read_text())
     reached = {name: scores["f1"] for name, scores in card["judged"]["balanced"]["sets"].items()}
