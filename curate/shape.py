@@ -363,20 +363,11 @@ def _own(block, mass, row):  # type: ignore[no-untyped-def]
     row[9] = block.inner / words
     row[10] = block.stops / words
     row[11] = block.ended
-    row[12] = block.links
-    row[13] = block.images
-    row[14] = block.inputs
-    row[15] = block.breaks
-    row[16] = block.depth
-    row[17] = block.lists
-    row[18] = block.ordinal
-    row[19] = block.quotes
+    row[12], row[13], row[14], row[15] = block.links, block.images, block.inputs, block.breaks
+    row[16], row[17], row[18], row[19] = block.depth, block.lists, block.ordinal, block.quotes
     row[20] = block.item > 0
     row[21] = block.row > 0
-    row[22] = RANK[block.tag]
-    row[23] = RANK[block.tag2]
-    row[24] = RANK[block.tag3]
-    row[25] = RANK[block.tag4]
+    row[22], row[23], row[24], row[25] = RANK[block.tag], RANK[block.tag2], RANK[block.tag3], RANK[block.tag4]
     row[26] = mass
     return _OWNS
 
