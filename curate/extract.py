@@ -79,11 +79,11 @@ class Extraction:
     pass by `blocks` rule out pages before another extractor; the pages kept are the same to within 1% (a test holds
     it).
 
-    A page beyond `max_page_bytes` is dropped unread. The other limits are for parsers that are not ours, `blocks` takes
-    linear time and memory: what exceeds `max_depth` elements around its text (the deepest of 10,324 real pages is 38
-    deep; Resiliparse takes minutes on 100,000), `max_page_seconds` or `max_page_memory` (bytes that its process holds)
-    failed. Time is the one limit whose verdict depends on the machine: the default is a thousand times what a
-    page takes. None switches a limit off.
+    A page beyond `max_page_bytes` is dropped unread. The other limits are for parsers that are not ours (`blocks` takes
+    linear time and memory); a page beyond them failed: `max_depth`, of elements around its text (the deepest of 10,324
+    real pages is 38 deep; Resiliparse takes minutes on 100,000), `max_page_seconds`, `max_page_memory` (bytes). Whether a
+    page near the limit of time, or of memory, is within it may depend on the machine: the defaults are far from what
+    pages take. None switches a limit off.
 
     Of `favour` and `markdown` each extractor has its own: `blocks` a threshold, Trafilatura `favor_precision`,
     `favor_recall` and its Markdown, Resiliparse nothing.

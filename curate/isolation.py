@@ -64,7 +64,7 @@ class Parser:
             page: UTF-8.
             extractor, favour, markdown: as in `extract.Extraction`.
             seconds: of the clock on the wall; None: no limit.
-            memory: bytes that the child may hold, some 40 MB of its own among them; None: no limit.
+            memory: bytes that the child may hold beside what it held at its start; None: no limit.
 
         Raises:
             PageError: if the parser raised, took too long, needed too much or crashed.
@@ -118,13 +118,14 @@ class _Child:
                 f"the parser's process ended at its start (exit code {self.stop()}); what it said is above, and "
                 f"`{' '.join(command)}` by hand should say nothing and wait"
             ) from None
+        self.own = _resident(self.process.pid)
 
     def ask(self, how: bytes, page: bytes | memoryview, memory: int | None) -> tuple[bool, str]:
         """(whether the parser raised, text or error). Whatever is raised here ends the child."""
         try:
             send(self.questions, QUESTION.pack(len(how), len(page)), how, page)
             while not self.poll.poll(LOOK_MS):
-                if memory is not None and _resident(self.process.pid) > memory:
+                if memory is not None and _resident(self.process.pid) > self.own + memory:
                     self.stop()
                     raise _EndedError(OUT_OF_MEMORY)
             failed, size = ANSWER.unpack(receive(self.answers, ANSWER.size))

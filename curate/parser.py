@@ -23,6 +23,7 @@ from trafilatura.settings import Extractor
 QUESTION = struct.Struct("<II")  # bytes of what follows: how to parse, as JSON; the page, UTF-8
 ANSWER = struct.Struct("<?I")  # whether the parser raised; bytes of the text, or of the error, that follows
 OUT_OF_MEMORY = 3  # the exit code
+OWN = 64 << 20  # bytes: more than the interpreter and the parsers hold before the first page
 PIPE = 1 << 20  # bytes: as much as Linux grants; most pages then pass in one go
 
 # (page, favour, markdown) -> text
@@ -34,6 +35,9 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)  # what a parser prints is no answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: it is for the parent to end
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever has started it may hold back what is to end it
+    for fatal in (signal.SIGALRM, signal.SIGIO):
+        signal.signal(fatal, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with contextlib.suppress(PermissionError):  # of large pipes a user has only so many
@@ -57,7 +61,7 @@ def answer(
     which is silent now, hangs up. It gives no signal for memory: the parent looks at that now and then, and
     twice as much is refused, for one who takes it faster than that.
     """
-    most = resource.RLIM_INFINITY if memory is None else 2 * memory
+    most = resource.RLIM_INFINITY if memory is None else OWN + 2 * memory
     resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
     flags = fcntl.fcntl(0, fcntl.F_GETFL)
     fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_ASYNC)
