@@ -105,7 +105,10 @@ class _Child:
         self.code: int | None = None
         # -P: beside the program lie an html.py and an http.py that are none of the standard library.
         command = [sys.executable, "-P", str(program)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        try:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        except OSError as error:
+            raise CurateError(f"cannot start the parsers' process, {' '.join(command)}: {error}") from error
         self.pipes = cast(BinaryIO, self.process.stdin), cast(BinaryIO, self.process.stdout)
         self.questions, self.answers = (pipe.fileno() for pipe in self.pipes)
         self.poll = select.poll()
@@ -115,8 +118,8 @@ class _Child:
             receive(self.answers, ANSWER.size)
         except EOFError:
             raise CurateError(
-                f"the parser's process ended at its start (exit code {self.stop()}); what it said is above, and "
-                f"`{' '.join(command)}` by hand should say nothing and wait"
+                f"the parsers' process, {' '.join(command)}, ended at its start with exit code {self.stop()}: what it "
+                "said stands on standard error; are trafilatura and resiliparse installed beside it?"
             ) from None
         self.own = _resident(self.process.pid)
 
@@ -162,7 +165,8 @@ def _why(code: int, extractor: str, seconds: float | None, memory: int | None) -
     if code == -signal.SIGALRM:
         return f"{extractor} took longer than {seconds:g} s (max_page_seconds)"
     if code == OUT_OF_MEMORY:
-        return f"{extractor} needed more than {(memory or 0) >> 20} MiB (max_page_memory)"
+        limit = "there is" if memory is None else f"{memory >> 20} MiB (max_page_memory)"
+        return f"{extractor} needed more memory than {limit}"
     return f"{extractor} crashed ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
 
 

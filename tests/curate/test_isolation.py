@@ -41,7 +41,7 @@ def obey(page, favour, markdown):
         kept.append(bytearray(b"x") * (100 << 20))
         time.sleep(0.3)
     if word == "ask-too-much":
-        bytearray(1 << 40)
+        bytearray(1 << 60)
     if word == "abort":
         os.abort()
     if word == "segfault":
@@ -91,8 +91,8 @@ def pid(parser: Parser) -> int:
 BAD = {
     "hang": "resiliparse took longer than 0.5 s (max_page_seconds)",
     "hang-in-c": "resiliparse took longer than 0.5 s (max_page_seconds)",
-    "swell": "resiliparse needed more than 256 MiB (max_page_memory)",
-    "ask-too-much": "resiliparse needed more than 256 MiB (max_page_memory)",
+    "swell": "resiliparse needed more memory than 256 MiB (max_page_memory)",
+    "ask-too-much": "resiliparse needed more memory than 256 MiB (max_page_memory)",
     "abort": "resiliparse crashed (SIGABRT)",
     "segfault": "resiliparse crashed (SIGSEGV)",
     "exit": "resiliparse crashed (exit code 0)",
@@ -143,6 +143,8 @@ def test_signals_held_back_in_the_parent_end_the_child_all_the_same(parser: Pars
 
 def test_limits_may_be_off(parser: Parser) -> None:
     assert parser.parse(b"keep all", "resiliparse") == "all, 1 seen"
+    with pytest.raises(PageError, match="needed more memory than there is"):
+        parser.parse(b"ask-too-much", "resiliparse")
 
 
 def test_threads_share_it(parser: Parser) -> None:
@@ -170,8 +172,14 @@ def test_a_fork_starts_its_own(parser: Parser) -> None:
 
 def test_what_cannot_start_stops_the_run(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import no_such_module")
-    with pytest.raises(CurateError, match=r"ended at its start \(exit code 1\)"):
+    with pytest.raises(CurateError, match=r"ended at its start with exit code 1"):
         Parser(tmp_path / "broken.py").parse(b"", "resiliparse")
+
+
+def test_no_interpreter_stops_the_run(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(program.parent / "no-python"))
+    with pytest.raises(CurateError, match="cannot start the parsers' process"):
+        Parser(program).parse(b"", "resiliparse")
 
 
 def test_an_interrupt_leaves_no_answer_for_the_next_page(parser: Parser) -> None:

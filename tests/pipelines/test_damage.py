@@ -147,7 +147,7 @@ def test_pages_that_break_their_parser_are_lost_alone(
     errors = sorted(table(root, "errors"), key=lambda row: row["offset"])
     assert [row["error"] for row in errors] == [
         "resiliparse took longer than 2 s (max_page_seconds)",
-        "resiliparse needed more than 300 MiB (max_page_memory)",
+        "resiliparse needed more memory than 300 MiB (max_page_memory)",
         "resiliparse crashed (SIGSEGV)",
     ]
     for (start, stop), row in zip(spans[1::2], errors, strict=True):
