@@ -81,9 +81,9 @@ class Extraction:
 
     A page beyond `max_page_bytes` is dropped unread. The other limits are for parsers that are not ours (`blocks` takes
     linear time and memory); a page beyond them failed: `max_depth`, of elements around its text (the deepest of 10,324
-    real pages is 38 deep; Resiliparse takes minutes on 100,000), `max_page_seconds`, and `max_page_memory`, in bytes (no
-    more than 16 MB by 1,500 real pages). Whether a page near the limit of time, or of memory, is within it may depend
-    on the machine. None switches a limit off.
+    real pages is 38 deep; Resiliparse takes minutes on 100,000), `max_page_seconds`, and `max_page_memory`, in bytes
+    (1,500 real pages needed no more than 16 MB). Whether a page near the limit of time, or of memory, is within it may
+    depend on the machine. None switches a limit off.
 
     Of `favour` and `markdown` each extractor has its own: `blocks` a threshold, Trafilatura `favor_precision`,
     `favor_recall` and its Markdown, Resiliparse nothing.
