@@ -49,7 +49,7 @@ FOLDS = 5
 FORESTS = FOLDS + FOLDS * (FOLDS - 1) // 2 + 1 + 3 * (FOLDS + 1)
 THRESHOLDS = np.arange(0.2, 0.81, 0.05)
 # Trees of each look, and how they grow.
-TREES = {"first": 150, "main": 200, "title": 60, "comment": 60}
+TREES = {"first": 150, "main": 250, "title": 60, "comment": 60}
 LEARNING_RATE, LEAVES, LEAST_ROWS, L2, BINS = 0.1, 48, 40, 5.0, 127
 # Pages of one folder that the extractors read, of one host that then count, and what their texts must have in common.
 PER_FOLDER, PER_HOST, LEAST_WORDS, LEAST_F1, LEAST_F1_SNIPPETS = 60, 25, 80, 0.8, 0.6
@@ -146,7 +146,7 @@ def train(corpus: Corpus, told: Told | None = None) -> Trained:
     by_threshold = {float(t): judged.f1(scores, float(t)) for t in THRESHOLDS.round(2)}
     mean = {t: float(np.mean(list(by_set.values()))) for t, by_set in by_threshold.items()}
     balanced = max(mean, key=lambda t: (mean[t], -t))  # the mean over sets, so that the largest does not decide alone
-    thresholds = {"precision": min(0.95, balanced + 0.25), "balanced": balanced, "recall": balanced / 2}
+    thresholds = {"precision": (1 + balanced) / 2, "balanced": balanced, "recall": balanced / 2}
     first = folds.grow("first", folds.x, corpus.known.main, folds.weights("main"))
     seconds = folds.second(folds.looked, np.ones(len(folds.x), np.bool_))
     forests = {"first": first, **seconds}
@@ -207,8 +207,9 @@ class Folds:
             forests = self.second(looked, ~mine)
             around = vicinity.features(self.corpus.table, looked)[mine]
             seen = np.concatenate([self.x[mine], around], axis=1)
+            again = blocks.looks_twice(self.corpus.table, looked)[mine]
             for row, name in enumerate(blocks.LOOKS[1:]):
-                scores[row, mine] = _probability(forests[name].odds(seen))
+                scores[row, mine] = _probability(forests[name].odds(seen)) * again
         return scores
 
     def second(self, looked: F32, rows: labels.Mask) -> dict[str, Forest]:

@@ -54,7 +54,7 @@ def read(stream: Stream, limit: int | None) -> Iterator[tuple[int, Raw]]:
             whole = stream.skip(size + length)
             error = _misfit(stream, whole, 0, length)
         if error:
-            reported = bool(stream.damage)
+            reported, stream.is_damaged = bool(stream.damage), True
             if held or not fields:
                 stream.at += 1
             elif not stream.rewind(place + 1):
@@ -64,6 +64,7 @@ def read(stream: Stream, limit: int | None) -> Iterator[tuple[int, Raw]]:
             stream.at += size + length
         yield place, Raw(fields, content, error, is_headed)
     if stream.damage and not reported:
+        stream.is_damaged = True
         yield stream.place(), Raw({}, None, stream.damage, False)
 
 

@@ -44,7 +44,7 @@ _ORDER = (
 RANK = np.full(len(tags.NAMES), len(_ORDER), np.float32)
 for _rank, _name in enumerate(_ORDER):
     RANK[tags.CODES[_name]] = _rank
-_H1 = tags.CODES["h1"]
+_H1, _ARTICLE = tags.CODES["h1"], tags.CODES["article"]
 _KINDS, _HINTS = len(Kind), len(Hint)
 
 # Words outside links that make a block running text, when distances to such blocks are counted.
@@ -64,7 +64,8 @@ _PLACE = (
     *("page_mass", "share_of_longest", "from_heart", "copies"),
 )
 _RUNNING = (
-    *("in_title", "since_title", "since_heading", "heading_tag", "heading_link_share", "h1_before", "copies_before"),
+    *("in_title", "since_title", "since_heading", "heading_tag", "heading_link_share", "h1_before"),
+    *("articles", "copies_before"),
 )
 _REACH = ("since_text", "until_text")
 _OWNS, _PLACES, _STEPS = len(_OWN), len(_PLACE), len(_RUNNING) + len(_REACH)
@@ -126,17 +127,17 @@ def scratch(table: BlockTable) -> Scratch:
 def features(table: BlockTable) -> F32:
     """float32[blocks, len(FEATURES)]: all pages' blocks, for those who train."""
     x = np.zeros((len(table.blocks), len(FEATURES)), np.float32)
-    _features(table.text, table.blocks, table.page_blocks, scratch(table), x)
+    _features(table.text, table.blocks, table.page_blocks, scratch(table), np.arange(len(x)), x)
     return x
 
 
 @kernel
-def _features(text, blocks, page_blocks, scratch, x):  # type: ignore[no-untyped-def]
+def _features(text, blocks, page_blocks, scratch, every, x):  # type: ignore[no-untyped-def]
     for page in range(len(page_blocks) - 1):
         first, stop = page_blocks[page], page_blocks[page + 1]
         if stop > first:
             heart = measure(text, blocks[first:stop], scratch)
-            describe(blocks[first:stop], scratch, heart, 0, stop - first, x[first:stop])
+            describe(blocks[first:stop], scratch, heart, every[: stop - first], x[first:stop])
 
 
 @kernel
@@ -219,7 +220,8 @@ def _run(text, blocks, scratch, slots, title_start, title_stop):  # type: ignore
     count = len(blocks)
     title = heading = near = -1
     tag = linked = np.float32(0)
-    firsts = 0
+    firsts = articles = 0
+    article = np.int32(0)
     for i in range(count):
         block = blocks[i]
         size = block.stop - block.start
@@ -237,8 +239,12 @@ def _run(text, blocks, scratch, slots, title_start, title_stop):  # type: ignore
         row[3] = tag
         row[4] = linked
         row[5] = firsts
-        row[6] = values[slot, 1]
-        row[7] = i - near if near >= 0 else FAR
+        inside = _article(block)
+        if inside > 0 and inside != article:
+            articles, article = articles + 1, inside
+        row[6] = articles if inside > 0 else -1
+        row[7] = values[slot, 1]
+        row[8] = i - near if near >= 0 else FAR
         values[slot, 1] += 1
         if sums[i + 1, 0] - sums[i, 0] >= TEXT_WORDS:
             near = i
@@ -247,9 +253,21 @@ def _run(text, blocks, scratch, slots, title_start, title_stop):  # type: ignore
             firsts += block.tag == _H1
     near = -1
     for i in range(count - 1, -1, -1):
-        running[i, 8] = near - i if near >= 0 else FAR
+        running[i, 9] = near - i if near >= 0 else FAR
         if sums[i + 1, 0] - sums[i, 0] >= TEXT_WORDS:
             near = i
+
+
+@kernel
+def _article(block):  # type: ignore[no-untyped-def]
+    """The ordinal of the innermost <article> of the four elements that are known; 0: none."""
+    if block.tag == _ARTICLE:
+        return block.element
+    if block.tag2 == _ARTICLE:
+        return block.element2
+    if block.tag3 == _ARTICLE:
+        return block.element3
+    return block.element4 if block.tag4 == _ARTICLE else np.int32(0)
 
 
 @kernel
@@ -266,8 +284,8 @@ def _stands(text, start, stop, within, end):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def describe(blocks, scratch, heart, low, high, x):  # type: ignore[no-untyped-def]
-    """The features of one page's blocks[low:high] into the first rows of x; `measure` has seen the page."""
+def describe(blocks, scratch, heart, which, x):  # type: ignore[no-untyped-def]
+    """The features of one page's blocks[which] into the first rows of x; `measure` has seen the page."""
     sums, running, elements = scratch.sums, scratch.running, scratch.elements
     keys, values = scratch.keys, scratch.values
     count = len(blocks)
@@ -276,8 +294,9 @@ def describe(blocks, scratch, heart, low, high, x):  # type: ignore[no-untyped-d
     for i in range(count):
         longest = max(longest, sums[i + 1, 0] - sums[i, 0])
     total = max(1.0, sums[count, 0])
-    for i in range(low, high):
-        block, row = blocks[i], x[i - low]
+    for at in range(len(which)):
+        i = which[at]
+        block, row = blocks[i], x[at]
         mass = sums[i + 1, 0] - sums[i, 0]
         j = _own(block, mass, row)
         slot = find_slot(keys, slots, np.int64(block.text_hash) + _REPEATED)

@@ -26,18 +26,18 @@ FEATURES: tuple[str, ...] = (
 def features(table: BlockTable, scores: F32) -> F32:
     """float32[blocks, len(FEATURES)] of scores float32[blocks]: for those who train."""
     x = np.zeros((len(table.blocks), len(FEATURES)), np.float32)
-    _features(table.text, table.blocks, table.page_blocks, scratch(table), scores, x)
+    _features(table.text, table.blocks, table.page_blocks, scratch(table), np.arange(len(x)), scores, x)
     return x
 
 
 @kernel
-def _features(text, blocks, page_blocks, scratch, scores, x):  # type: ignore[no-untyped-def]
+def _features(text, blocks, page_blocks, scratch, every, scores, x):  # type: ignore[no-untyped-def]
     for page in range(len(page_blocks) - 1):
         first, stop = page_blocks[page], page_blocks[page + 1]
         if stop > first:
             measure(text, blocks[first:stop], scratch)
             ends = weigh(blocks[first:stop], scores[first:stop], scratch)
-            look(blocks[first:stop], scores[first:stop], scratch, ends, 0, stop - first, x[first:stop], 0)
+            look(blocks[first:stop], scores[first:stop], scratch, ends, every[: stop - first], x[first:stop], 0)
 
 
 @kernel
@@ -78,15 +78,16 @@ def weigh(blocks, scores, scratch):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def look(blocks, scores, scratch, ends, low, high, x, j):  # type: ignore[no-untyped-def]
-    """The features of one page's blocks[low:high] into the first rows of x, from column j on; `ends` is of `weigh`."""
+def look(blocks, scores, scratch, ends, which, x, j):  # type: ignore[no-untyped-def]
+    """The features of one page's blocks[which] into the first rows of x, from column j on; `ends` is of `weigh`."""
     sums, elements = scratch.score_sums, scratch.score_elements
     first, last, best = ends
     count = len(blocks)
     slots = slots_for(count)
     total, words = max(1.0, sums[count, 0]), max(1.0, sums[count, 1])
-    for i in range(low, high):
-        block, row = blocks[i], x[i - low]
+    for at in range(len(which)):
+        i = which[at]
+        block, row = blocks[i], x[at]
         k = j
         row[k] = scores[i]
         row[k + 1] = sums[count, 0]

@@ -89,8 +89,8 @@ def _read(window: Window, start: int, stop: int | None, config: Warc, beginning:
             continue
         for index, (_, raw) in enumerate(records.read(stream, config.max_page_bytes)):
             if index and offset + index >= members.reached():
-                stream.damage = "the member holds more records than it has bytes: the rest of it is not read"
-                yield Failed(offset + index, stream.damage)
+                stream.is_damaged = True
+                yield Failed(offset + index, "the member holds more records than it has bytes: the rest is not read")
                 break
             yield _record(offset + index, raw, config)
 

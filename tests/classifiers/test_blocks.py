@@ -19,7 +19,17 @@ STORY = "The {i} story has words, and more words, that a reader would like to re
 
 # Token F1 by set on hosts kept apart; `snippets`: the share met. A ratchet: raise it with the model, never lower it.
 FLOORS = {
-    "cleaneval-dev": 0.88,
+    "cleaneval-dev": 0.885,
+    "cleanportaleval": 0.955,
+    "dragnet": 0.915,
+    "fundus": 0.955,
+    "goose3": 0.780,
+    "llm-webkit-bench": 0.805,
+    "newspaper": 0.920,
+    "newspaper4k": 0.970,
+    "readability": 0.950,
+    "scrapinghub": 0.970,
+    "snippets": 0.935,
 }
 
 

@@ -88,6 +88,7 @@ def test_members_follow_one_another() -> None:
         (zstandard.compress(bytes(1 << 24)), "zstd"),
         (bytes(2000), "identity"),
     ],
+    ids=["gzip", "gzip in gzip", "undeclared", "deflate", "raw deflate", "br", "zstd", "identity"],  # not the sizes
 )
 def test_bombs_stop_at_the_limit(payload: bytes, declared: str) -> None:
     with pytest.raises(http.TooLargeError, match="over 1000 bytes"):
