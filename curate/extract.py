@@ -4,8 +4,6 @@ Decides what holds text at all, which page is too large, and, with a prefilter, 
 out. A page that breaks an extractor is an error of that page alone. It does not judge language or quality.
 """
 
-import functools
-import logging
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -15,11 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import trafilatura
-from resiliparse.extract.html2text import extract_plain_text
-from trafilatura.settings import Extractor
 
-from curate import blocks, html, metadata
+from curate import blocks, html, isolation, metadata
 from curate.charset import decode_all
 from curate.html import BlockTable
 from curate.language import Identifier, Language, identify
@@ -82,7 +77,13 @@ class Extraction:
 
     `blocks` is the default, since the gold favours it (docs/extraction.md) and it costs a tenth. `cascade` lets a fast
     pass by `blocks` rule out pages before another extractor; the pages kept are the same to within 1% (a test holds
-    it). `max_page_bytes` (None: no limit) bounds the time that a single page can take.
+    it).
+
+    A page beyond `max_page_bytes` is dropped unread. The other limits are for parsers that are not ours (`blocks` takes
+    linear time and memory); a page beyond them failed: `max_depth`, of elements around its text (the deepest of 10,324
+    real pages is 38 deep; Resiliparse takes minutes on 100,000), `max_page_seconds`, and `max_page_memory`, in bytes
+    (1,500 real pages needed no more than 16 MB). Whether a page near the limit of time, or of memory, is within it may
+    depend on the machine. None switches a limit off.
 
     Of `favour` and `markdown` each extractor has its own: `blocks` a threshold, Trafilatura `favor_precision`,
     `favor_recall` and its Markdown, Resiliparse nothing.
@@ -95,6 +96,9 @@ class Extraction:
     markdown: bool = False
     cascade: bool = True
     max_page_bytes: int | None = 10 << 20
+    max_depth: int | None = html.MAX_DEPTH
+    max_page_seconds: float | None = 20.0
+    max_page_memory: int | None = 1 << 30
 
     def __post_init__(self) -> None:
         for name, known in (("extractor", EXTRACTORS), ("favour", FAVOURS)):
@@ -102,8 +106,10 @@ class Extraction:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}")
         if self.extractor == "resiliparse" and (self.favour != "balanced" or self.markdown):
             raise ValueError("resiliparse has neither favour nor markdown: leave them out, or take blocks")
-        if self.max_page_bytes is not None and self.max_page_bytes < 1:
-            raise ValueError(f"max_page_bytes is {self.max_page_bytes}; it must be at least 1, or null for no limit")
+        for name in ("max_page_bytes", "max_depth", "max_page_memory", "max_page_seconds"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise ValueError(f"{name} is {limit}; it must be above 0, or null for no limit")
 
 
 def extract_text(
@@ -299,44 +305,24 @@ def _main_text(
     texts = [""] * len(characters)
     depths = table.depths()
     for k in np.flatnonzero(reason == KEPT).tolist():
-        # Resiliparse takes minutes on text 100,000 elements deep; the deepest of 10,324 real pages is 38 deep.
-        if depths[k] > html.MAX_DEPTH:
-            errors[k] = f"text is {depths[k]} elements deep; {how.extractor} is given at most {html.MAX_DEPTH}"
+        if how.max_depth is not None and depths[k] > how.max_depth:
+            errors[k] = (
+                f"text is {depths[k]} elements deep; {how.extractor} is given at most {how.max_depth} (max_depth)"
+            )
             continue
-        page = characters[k].as_py()
         try:
-            texts[k] = tidy(_trafilatura(page, how) if how.extractor == "trafilatura" else _resiliparse(page))
-        except Exception as error:  # whatever a parser of hostile input may raise
-            errors[k] = f"{type(error).__name__}: {error}"
+            found = isolation.PARSER.parse(
+                memoryview(characters[k].as_buffer()),
+                how.extractor,
+                how.favour,
+                how.markdown,
+                seconds=how.max_page_seconds,
+                memory=how.max_page_memory,
+            )
+            texts[k] = tidy(found)
+        except isolation.PageError as error:
+            errors[k] = str(error)
     return pa.array(texts, pa.string()), reason, errors
-
-
-def _trafilatura(page: str, how: Extraction) -> str:
-    """Trafilatura's main extractor alone: on full-text gold better than with its fallbacks, and a fifth faster."""
-    return trafilatura.extract(page, options=_options(how.favour, how.markdown)) or ""
-
-
-@functools.cache
-def _options(favour: str, markdown: bool) -> Extractor:
-    """Trafilatura's options, which it would else read again from its settings for every page: about .35 of 8.7 ms.
-
-    Parsing is .7 ms; most of the rest is XPath over its tree. What it will throw away cannot go before that: without
-    scripts, styles, footers and the like it takes 9% less, but other elements are then empty or heavy enough for its
-    rules, and 4 of 13,080 real pages come out otherwise. It logs a warning for every page without text; here that is
-    `Reason.no_text`.
-    """
-    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
-    return Extractor(
-        output_format="markdown" if markdown else "txt",
-        fast=True,
-        comments=False,
-        precision=favour == "precision",
-        recall=favour == "recall",
-    )
-
-
-def _resiliparse(page: str) -> str:
-    return str(extract_plain_text(page, main_content=True, alt_texts=False, comments=False))
 
 
 def _take(values: pa.Array, where: npt.NDArray[np.int64]) -> pa.Array:

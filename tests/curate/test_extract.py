@@ -100,25 +100,13 @@ def test_plain_text_passes_as_it_is() -> None:
     assert run(b" \n ", "text/plain")["reason"] == Reason.no_text
 
 
-def test_a_page_that_breaks_the_extractor_is_an_error_of_that_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(page: str) -> str:
-        if "bad" in page:
-            raise RecursionError("too deep")
-        return page
-
-    monkeypatch.setattr(extract, "_resiliparse", breaks)
-    pages = pa.array([b"good", b"bad", b"fine"], pa.binary())
-    table = extract.extract(pages, None, Extraction(extractor="resiliparse"))
-    assert table["text"].to_pylist() == ["good", "", "fine"]
-    assert table["error"].to_pylist() == [None, "RecursionError: too deep", None]
-    assert table["reason"].to_pylist() == [KEPT] * 3
-    assert extract.extract_text(pages, None, "resiliparse").to_pylist() == ["good", "", "fine"]
-
-
 def test_text_nested_too_deep_reaches_no_parser_that_it_would_stop() -> None:
     body = b"<div>" * 100_000 + SENTENCE.encode() * 9
     assert "100000 elements deep" in str(run(body, "text/html", "resiliparse")["error"])
     assert run(body, "text/html", "blocks")["error"] is None
+    for limit, error in ((103, "text is 104 elements deep; trafilatura is given at most 103 (max_depth)"), (104, None)):
+        page = b"<div>" * 101 + PAGE.encode()
+        assert run(page, "text/html", "trafilatura", max_depth=limit)["error"] == error
 
 
 def test_prefilter_drops_before_the_extractor_and_sees_markup_alone() -> None:
@@ -152,8 +140,9 @@ def test_rule_out_keeps_what_is_in_doubt() -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="must be one of blocks, trafilatura, resiliparse"):
         extract.Extraction(extractor="readability")
-    with pytest.raises(ValueError, match="max_page_bytes is 0"):
-        extract.Extraction(max_page_bytes=0)
+    for limit in ("max_page_bytes", "max_depth", "max_page_seconds", "max_page_memory"):
+        with pytest.raises(ValueError, match=f"{limit} is 0; it must be above 0, or null"):
+            extract.Extraction(**{limit: 0})
     with pytest.raises(ValueError, match="favour is 'speed'; it must be one of precision, balanced, recall"):
         extract.Extraction(favour="speed")
     with pytest.raises(ValueError, match="resiliparse has neither favour nor markdown"):

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from curate import isolation
 from pipelines.demo import archive, site
 from pipelines.demo.archive import Answer, Archive
 from pipelines.demo.prose import Block, Kind, Piece
@@ -100,6 +102,60 @@ def test_the_whole_run_is_conserved(finished: Any) -> None:
     late = [row["id"] for row in rows if row["stage"] in going]
     assert sorted(late + [row["id"] for row in corpus]) == sorted(row["id"] for row in documents)
     assert len(table(finished.root, "removals")) == sum(stages["dedup"]["dropped"].values())
+
+
+PARSER = f"""
+import ctypes, os, sys
+sys.path.append({str(Path(isolation.__file__).parents[1])!r})
+from curate import parser
+
+def obey(page, favour, markdown, sound=parser.by_resiliparse):
+    while "<!--hang-->" in page:
+        pass
+    swollen = []
+    while "<!--swell-->" in page:
+        swollen.append(bytearray(b"x") * (8 << 20))
+    if "<!--crash-->" in page:
+        ctypes.string_at(0)
+    return sound(page, favour, markdown)
+
+parser.PARSERS["resiliparse"] = obey
+parser.main()
+"""
+
+
+def test_pages_that_break_their_parser_are_lost_alone(
+    ingest: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "parser.py"
+    program.write_text(PARSER, "utf-8")
+    parser = isolation.Parser(program)
+    monkeypatch.setattr(isolation, "PARSER", parser)
+    pages: list[tuple[Answer, archive.Damage | None]] = []
+    for number, word in enumerate(["hang", "swell", "crash"]):
+        pages += [(page(2 * number), None), (broken(page(2 * number + 1), word), None)]
+    spans = records(tmp_path / "bad.warc.gz", [*pages, (page(6), None)])
+    limits = {"extractor": "resiliparse", "max_page_seconds": 2, "max_page_memory": 300 << 20}
+    said, root = ingest(
+        tmp_path / "bad.warc.gz", settings=tuple(f"ingest.extraction.{key}={value}" for key, value in limits.items())
+    )
+    parser.stop()
+    assert said.code == 0, said.err
+    stages = check_conserved(root)
+    assert stages["ingest"]["failed"] == 3
+    assert kept(root) == urls(0, 2, 4, 6)
+    errors = sorted(table(root, "errors"), key=lambda row: row["offset"])
+    assert [row["error"] for row in errors] == [
+        "resiliparse took longer than 2 s (max_page_seconds)",
+        "resiliparse needed more memory than 300 MiB (max_page_memory)",
+        "resiliparse crashed (SIGSEGV)",
+    ]
+    for (start, stop), row in zip(spans[1::2], errors, strict=True):
+        assert start <= row["offset"] < stop
+
+
+def broken(answer: Answer, word: str) -> Answer:
+    return replace(answer, body=answer.body.replace(b"<body", f"<!--{word}--><body".encode()))
 
 
 def test_damage_is_named_by_file_and_offset(ingest: Any, tmp_path: Path) -> None:
