@@ -115,7 +115,15 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: if another line is damaged.
     """
-    path = out / METRICS
+    return read_lines(out / METRICS)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file that grows by whole lines; none if there is none. A last one cut short is left out.
+
+    Raises:
+        InputError: if another line is damaged.
+    """
     if not path.exists():
         return []
     *lines, _ = path.read_text(encoding="ascii", errors="replace").split("\n")

@@ -18,7 +18,7 @@ from curate import storage
 from curate.errors import InputError
 from pretrain import checkpoint, machine, page
 from pretrain.evaluate import Score
-from pretrain.metrics import read_metrics
+from pretrain.metrics import read_lines, read_metrics
 from pretrain.page import Series
 from pretrain.run import Step, Watcher
 from pretrain.sample import SampleConfig, generate, load_tokenizer
@@ -50,7 +50,7 @@ class Journal:
         self._began, self._every = time.monotonic(), max(1, total // _POINTS)
         self._mark = tokens // self._every
         if self._trainer is not None and tokens < total:
-            kept = [line for line in _lines(self._trainer.out) if line["tokens"] <= tokens]
+            kept = [line for line in read_lines(self._trainer.out / JOURNAL) if line["tokens"] <= tokens]
             with storage.atomic(str(self._trainer.out / JOURNAL)) as file:
                 file.write(b"".join(_line(line) for line in [*kept, {"tokens": tokens, "seconds": 0.0}]))
 
@@ -93,7 +93,7 @@ def write(out: Path) -> Path:
         raise InputError(f"{out} holds no run with a checkpoint; name the --out folder of `pretrain train`")
     state = checkpoint.read_state(checkpoint.resolve(out))
     held = [line for line in lines if "held" in line]
-    journal = _lines(out)
+    journal = read_lines(out / JOURNAL)
     plan, last = state.plan, steps[-1]
     rest = "" if last["tokens"] >= last["total"] else f" of {last['total']:,}: not finished"
     best = f" Best held-out: {state.best.bits_per_byte:.4f} bits per byte." if state.best else ""
@@ -189,18 +189,6 @@ def _speed(journal: list[dict[str, Any]]) -> list[page.Point]:
         for before, now in itertools.pairwise(marks)
         if now["tokens"] > before["tokens"] and now["seconds"] > before["seconds"]
     ]
-
-
-def _lines(out: Path) -> list[dict[str, Any]]:
-    """The journal; none if there is none. A last line cut short by a kill is left out."""
-    path = out / JOURNAL
-    if not path.exists():
-        return []
-    *lines, _ = path.read_text("ascii").split("\n")
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}; remove it, the run does not need it") from error
 
 
 def _line(value: dict[str, Any]) -> bytes:
