@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pretrain: {storage.reason(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("pretrain: stopped; `train` and `compare` go on from the newest checkpoint", file=sys.stderr)
+        print("pretrain: stopped; train, finetune and compare go on from the newest checkpoint", file=sys.stderr)
         return 130
 
 
@@ -286,7 +286,10 @@ def _sample(args: argparse.Namespace) -> int:
     config = SampleConfig(tokens=args.tokens, temperature=args.temperature, top_k=args.top_k, seed=args.seed)
     with machine.switches(device, args.threads):
         sampler = Sampler(checkpoint.local(args.model, "--model"), device)
-        print(args.prompt + sampler.write(args.prompt, config))
+        print(args.prompt, end="", flush=True)
+        for piece in sampler.write(args.prompt, config):
+            print(piece, end="", flush=True)
+    print()
     return 0
 
 

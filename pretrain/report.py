@@ -66,7 +66,7 @@ class Journal:
         if trainer is None or isinstance(trainer.model, FSDPModule):
             return  # the other processes, which hold the rest of the weights, do not sample
         with machine.mixed(trainer.device, trainer.config.precision):
-            ids = generate(trainer.model, [trainer.state.end_of_text], trainer.state.end_of_text, _SAMPLE)
+            ids = list(generate(trainer.model, [trainer.state.end_of_text], trainer.state.end_of_text, _SAMPLE))
         tokenizer = load_tokenizer(trainer.tokenizer.parent)
         self._write({"tokens": tokens, "sample": tokenizer.decode(ids, skip_special_tokens=False)})
         # The next stretch is training alone again.

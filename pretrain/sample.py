@@ -1,5 +1,6 @@
 """Text out of a checkpoint. The same checkpoint, prompt, seed and threads give the same text on the CPU."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +49,18 @@ class Sampler:
         self.tokenizer = load_tokenizer(folder)
         self.end_of_text = state.end_of_text
 
-    def write(self, prompt: str, config: SampleConfig) -> str:
-        """The prompt's continuation, without the prompt; an empty prompt begins a new document."""
+    def write(self, prompt: str, config: SampleConfig) -> Iterator[str]:
+        """The prompt's continuation, without the prompt, as it is drawn; an empty prompt begins a new document."""
         ids = [self.end_of_text, *self.tokenizer.encode(prompt, add_special_tokens=False).ids]
-        drawn = generate(self.model, ids, self.end_of_text, config)
-        text: str = self.tokenizer.decode(drawn, skip_special_tokens=False)
-        return text
+        drawn, text, shown = list[int](), "", 0
+        for next_id in generate(self.model, ids, self.end_of_text, config):
+            drawn.append(next_id)
+            text = self.tokenizer.decode(drawn, skip_special_tokens=False)
+            # A character may take several tokens: one that is not complete yet waits.
+            if not text.endswith("\ufffd"):
+                yield text[shown:]
+                shown = len(text)
+        yield text[shown:]
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -70,8 +77,9 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 @torch.inference_mode()
-def generate(model: GPT, ids: list[int], end_of_text: int, config: SampleConfig) -> list[int]:
-    """Ids that follow `ids`, up to an end-of-text, which is left out. Each is drawn given the last `context` ids.
+def generate(model: GPT, ids: list[int], end_of_text: int, config: SampleConfig) -> Iterator[int]:
+    """Ids that follow `ids`, one by one, up to an end-of-text, which is left out. Each is drawn given the last
+    `context` ids.
 
     Until the context is full, an id costs one position; from then on positions shift with each, and it costs them all.
     """
@@ -91,6 +99,6 @@ def generate(model: GPT, ids: list[int], end_of_text: int, config: SampleConfig)
             chances = (top.values / config.temperature).softmax(-1)
             next_id = int(top.indices[torch.multinomial(chances, 1, generator=generator)])
         if next_id == end_of_text:
-            break
+            return
         text.append(next_id)
-    return text[len(ids) :]
+        yield next_id
