@@ -34,7 +34,9 @@ class _EndedError(Exception):
 
 
 class Parser:
-    """The child of this process. Threads wait for each other; a fork starts a child of its own.
+    """The child of this process, a program of its own whatever threads and locks there are here.
+
+    Threads wait for each other. A fork of this process leaves the child to its parent, and starts one of its own.
 
     Args:
         program: what the child runs.
@@ -91,16 +93,23 @@ class Parser:
                 self.child.stop()
 
     def _started(self) -> "_Child":
-        if self.child is None or self.child.code is not None or self.child.owner != os.getpid():
+        if self.child is None:
+            os.register_at_fork(after_in_child=self._forked)
+        if self.child is None or self.child.code is not None:
             self.child = _Child(self.program)
         return self.child
+
+    def _forked(self) -> None:
+        """In a fork, where the thread that held the lock is no more."""
+        self.lock = threading.Lock()
+        if self.child is not None:
+            self.child.leave()
 
 
 class _Child:
     """One child process, until it ends."""
 
     def __init__(self, program: Path):
-        self.owner = os.getpid()
         self.used = False
         self.code: int | None = None
         # -P: beside the program lie an html.py and an http.py that are none of the standard library.
@@ -143,13 +152,20 @@ class _Child:
 
     def stop(self) -> int:
         """End it, whatever it does; its exit code, its own if it had ended before."""
-        if self.owner == os.getpid() and self.code is None:
+        if self.code is None:
             atexit.unregister(self.stop)
             self.process.kill()
             self.code = self.process.wait()
             for pipe in self.pipes:
                 pipe.close()
-        return self.code or 0
+        return self.code
+
+    def leave(self) -> None:
+        """In a fork: it is the parent's. Were its pipes open here too, it would not see its parent go."""
+        if self.code is None:
+            self.code = self.process.returncode = 0
+            for pipe in self.pipes:
+                pipe.close()
 
 
 def _resident(pid: int) -> int:

@@ -1,5 +1,6 @@
 """The child process of foreign parsers: pages that hang, swell or crash it, and what becomes of their neighbours."""
 
+import logging
 import os
 import re
 import signal
@@ -170,6 +171,62 @@ def test_a_fork_starts_its_own(parser: Parser) -> None:
     assert parse(parser, "say three") == "three, 2 seen"
 
 
+BUSY = """
+import os, sys, threading, time
+sys.path.append({root!r})
+from pathlib import Path
+from curate.isolation import Parser
+parser = Parser(Path({program!r}))
+print(parser.parse(b"say one", "resiliparse"), parser.child.process.pid, flush=True)
+threading.Thread(target=parser.parse, args=(b"hang", "resiliparse"), daemon=True).start()
+time.sleep(0.3)
+if not os.fork():
+    print(parser.parse(b"say two", "resiliparse"), parser.child.process.pid, os.getpid(), flush=True)
+time.sleep(99)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_fork_while_a_thread_is_at_a_page(program: Path) -> None:
+    """It waits for no lock of a thread that it has not, and holds no pipe that would keep its parent's child alive."""
+    code = BUSY.format(root=str(Path(isolation.__file__).parents[1]), program=str(program))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        one, first = parent.stdout.readline().rsplit(" ", 1)
+        two, second, forked = parent.stdout.readline().rsplit(" ", 2)
+        assert (one, two) == ("one, 1 seen", "two, 1 seen")
+        assert alive(int(first))
+        parent.kill()
+        assert ends(int(first))
+        assert alive(int(second))
+        os.kill(int(forked), signal.SIGKILL)
+    assert ends(int(second))
+
+
+def test_it_starts_in_a_process_of_busy_threads(program: Path) -> None:
+    """They hold locks of the interpreter and of libraries at any moment: the child is another program, no fork."""
+    over = threading.Event()
+
+    def churn() -> None:
+        while not over.is_set():
+            logging.getLogger(__name__).debug("%s", [bytes(n) for n in range(0, 100_000, 997)])
+
+    churning = [threading.Thread(target=churn) for _ in range(3)]
+    parsers = [Parser(program) for _ in range(4)]
+    said: list[str] = []
+    starting = [threading.Thread(target=lambda one=one: said.append(parse(one, "say it", 60))) for one in parsers]
+    for thread in (*churning, *starting):
+        thread.start()
+    for thread in starting:
+        thread.join()
+    over.set()
+    for thread in churning:
+        thread.join()
+    for one in parsers:
+        one.stop()
+    assert said == ["it, 1 seen"] * 4
+
+
 def test_what_cannot_start_stops_the_run(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import no_such_module")
     with pytest.raises(CurateError, match=r"ended at its start with exit code 1"):
@@ -224,12 +281,17 @@ time.sleep(99)
         assert alive(child)
         parent.send_signal(how)
         parent.wait()
+    assert ends(child)
+
+
+def ends(process: int) -> bool:
+    """Whether it does by itself; else it is ended here."""
     for _ in range(200):
-        if not alive(child):
-            return
+        if not alive(process):
+            return True
         time.sleep(0.05)
-    os.kill(child, signal.SIGKILL)
-    pytest.fail("the child goes on without its parent")
+    os.kill(process, signal.SIGKILL)
+    return False
 
 
 def alive(process: int) -> bool:
