@@ -7,6 +7,7 @@ is no clock in it, so that an interrupted run and an uninterrupted one leave the
 import importlib
 import json
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -16,17 +17,28 @@ from curate.errors import InputError, UsageError
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
+WANDB = "wandb.id"
+# Of a line: where it stands, not what was measured.
+_PLACES = {"step", "samples", "tokens", "total"}
 
 
 class Sink(Protocol):
-    """Whoever draws curves of numbers by tokens."""
+    """Whoever draws curves of numbers by tokens.
+
+    Attributes:
+        empty: it has nothing of the run yet, and is to be given what was measured before.
+    """
+
+    empty: bool
 
     def add(self, tokens: int, numbers: dict[str, float]) -> None: ...
-    def close(self) -> None: ...
+    def close(self, *, failed: bool) -> None: ...
 
 
 class TensorBoard:
-    """Event files in the run's folder."""
+    """Event files in the run's folder, written anew from metrics.jsonl whenever a run is taken up."""
+
+    empty = True
 
     def __init__(self, out: Path) -> None:
         """
@@ -34,35 +46,51 @@ class TensorBoard:
             UsageError: if it is not installed.
         """
         _need("tensorboard", "--tensorboard")
-        self._writer: Any = importlib.import_module("torch.utils.tensorboard").SummaryWriter(str(out / TENSORBOARD))
+        folder = out / TENSORBOARD
+        if folder.exists():
+            shutil.rmtree(folder)
+        self._writer: Any = importlib.import_module("torch.utils.tensorboard").SummaryWriter(str(folder))
 
     def add(self, tokens: int, numbers: dict[str, float]) -> None:
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, tokens)
 
-    def close(self) -> None:
+    def close(self, *, failed: bool) -> None:
         self._writer.close()
 
 
 class WandB:
-    """A run of Weights & Biases, which takes keys and modes from its own settings; resumed, it goes on."""
+    """A run of Weights & Biases, which takes keys and modes from its own settings. Its id lies in the run's folder, so
+    that a run that is taken up goes on there too.
+    """
 
-    def __init__(self, project: str, name: str, settings: dict[str, Any]) -> None:
+    def __init__(self, project: str, out: Path, settings: dict[str, Any]) -> None:
         """
-        Args:
-            name: the run's id: one that exists is continued.
-
         Raises:
             UsageError: if it is not installed.
         """
         wandb = _need("wandb", "--wandb")
-        self._run = wandb.init(project=project, id=name, name=name, resume="allow", config=settings)
+        path = out / WANDB
+        self.empty = not path.exists()
+        self._run = wandb.init(
+            project=project,
+            dir=str(out),
+            id=None if self.empty else path.read_text("ascii"),
+            name=out.resolve().name,
+            resume="allow",
+            config=settings,
+        )
+        # Steps that come again after a kill fall on the same place.
+        self._run.define_metric("*", step_metric="tokens")
+        if self.empty:
+            with storage.atomic(str(path)) as file:
+                file.write(self._run.id.encode("ascii"))
 
     def add(self, tokens: int, numbers: dict[str, float]) -> None:
         self._run.log({"tokens": tokens} | numbers)
 
-    def close(self) -> None:
-        self._run.finish()
+    def close(self, *, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
 
 
 def _need(module: str, flag: str) -> Any:
@@ -85,6 +113,9 @@ class Metrics:
             file.write(b"".join(_line(line) for line in kept))
         self._file = open(out / METRICS, "ab")  # noqa: SIM115
         self._sinks = sinks
+        for sink in sinks:
+            for line in kept if sink.empty else ():
+                sink.add(line["tokens"], dict(_numbers(line)))
 
     def __enter__(self) -> "Metrics":
         return self
@@ -94,7 +125,7 @@ class Metrics:
     ) -> None:
         self._file.close()
         for sink in self._sinks:
-            sink.close()
+            sink.close(failed=kind is not None)
 
     def add(self, line: dict[str, Any]) -> None:
         """Write a line; the numbers in it, at any depth, go to the sinks under their path."""
@@ -140,6 +171,8 @@ def _line(value: dict[str, Any]) -> bytes:
 def _numbers(line: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
     out: list[tuple[str, float]] = []
     for name, value in line.items():
+        if name in _PLACES and not prefix:
+            continue
         if isinstance(value, dict):
             out += _numbers(value, f"{prefix}{name}/")
         elif isinstance(value, (int, float)):

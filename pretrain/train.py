@@ -259,7 +259,7 @@ class Trainer:
         if self.config.tensorboard:
             out.append(TensorBoard(self.out))
         if self.config.wandb is not None:
-            out.append(WandB(self.config.wandb, self.out.resolve().name, asdict(self.config)))
+            out.append(WandB(self.config.wandb, self.out, asdict(self.config)))
         return out
 
     def _note_mixture(self) -> None:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -500,35 +499,6 @@ def test_one_batch_is_learnt_by_heart(settings: Any, recorder: Any) -> None:
         trainer.optimizers[0].step()
         trainer.optimizers[0].zero_grad()
     assert loss.item() < 0.02
-
-
-@pytest.mark.parametrize(("changes", "words"), [({"tensorboard": True}, "tensorboard"), ({"wandb": "p"}, "wandb")])
-def test_extras_that_are_not_installed_are_named(
-    settings: Any, recorder: Any, monkeypatch: pytest.MonkeyPatch, changes: Any, words: str
-) -> None:
-    monkeypatch.setitem(sys.modules, words, None)
-    with pytest.raises(UsageError, match=rf"install it with: pip install 'curate-pretrain\[{words}\]'"):
-        Trainer(settings(**changes), recorder()).run()
-
-
-def test_wandb_gets_every_number(settings: Any, recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Any] = []
-
-    class Run:
-        def log(self, numbers: Any) -> None:
-            calls.append(numbers)
-
-        def finish(self) -> None:
-            calls.append("finish")
-
-    module = types.ModuleType("wandb")
-    module.init = lambda **given: calls.append(given) or Run()  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "wandb", module)
-    Trainer(settings(wandb="corpus", tokens=256), recorder()).run()
-    begin, *lines, end = calls
-    assert (begin["project"], begin["id"], begin["resume"], end) == ("corpus", "run", "allow", "finish")
-    assert next(iter(lines))["loss"] == pytest.approx(GOLDEN[0], abs=0.01)
-    assert any("held/all/bits_per_byte" in line for line in lines)
 
 
 def test_a_checkpoint_that_cannot_be_written_fails_the_run(
