@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from curate import blocks, html, isolation, metadata
 from curate.charset import decode_all
 from curate.html import BlockTable
-from curate.language import Identifier, Language, identify
 from curate.reasons import CODES, KEPT, Reason
 from curate.render import render
 
@@ -41,9 +40,9 @@ EXTRACTED = pa.schema(
 SLICE_BYTES = 4 << 20
 SLICE_PAGES = 64
 
-# A fast look at pages before the full extractor: (main text by the fast pass, words in the whole page) -> uint8[n],
-# reasons.CODES or 0. See `rule_out`.
-Prefilter = Callable[[pa.StringArray, npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
+# A fast look at pages before the full extractor: (their blocks, bool[blocks] of main text by the fast pass, int64[n] of
+# their places in the batch) -> uint8[n], reasons.CODES or 0.
+Prefilter = Callable[[BlockTable, npt.NDArray[np.bool_], npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
 
 _MARKUP = frozenset(
     {"text/html", "application/xhtml+xml", "application/xml", "text/xml", "application/vnd.wap.xhtml+xml"}
@@ -61,10 +60,8 @@ _HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|script|div|p
 _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 SNIFFED = 2048
 
-# The cascade's margins: see `rule_out`.
-WORDS_MARGIN = 0.8
-SURE = 0.8
-MIN_FAST_CHARS = 200
+# For which a page has no text whatever the rules on quality are; a prefilter gives others.
+REASONS = frozenset({Reason.too_large, Reason.empty_page, Reason.not_text, Reason.no_text})
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\ufeff\ud800-\udfff]")
 _BLANKS_BEFORE_END = re.compile(r"[^\S\n]+$", re.MULTILINE)
@@ -156,39 +153,8 @@ def extract(
     for start, stop in _slices(pc.binary_length(pages).to_pylist()):
         types = [""] * (stop - start) if content_types is None else content_types[start:stop].to_pylist()
         found = None if urls is None else urls[start:stop]
-        batches.append(_extract(pages[start:stop], [kind or "" for kind in types], how, found, about, prefilter))
+        batches.append(_extract(pages[start:stop], [kind or "" for kind in types], how, found, about, prefilter, start))
     return pa.concat_batches(batches) if batches else pa.RecordBatch.from_pylist([], EXTRACTED)
-
-
-def rule_out(
-    fast: pa.StringArray,
-    words: npt.NDArray[np.int64],
-    *,
-    wanted: Language,
-    identifier: Identifier,
-    min_words: int | None,
-) -> npt.NDArray[np.uint8]:
-    """The cascade's prefilter: uint8[n] of reasons.CODES for pages that the full path would surely drop.
-
-    With margins, since the fast text is not the text that will be judged: a page goes if all of it, menus too, has
-    fewer than `WORDS_MARGIN` x min_words words, or if its fast text has at least MIN_FAST_CHARS characters and is with
-    `SURE` probability in a language that is not wanted.
-
-    Args:
-        fast: main text by the fast pass.
-        words: words in the whole page, `BlockTable.words`.
-        wanted, identifier: the languages that the full path keeps, and the model by which it tells.
-        min_words: below which it drops a document; None: never.
-    """
-    reason = np.zeros(len(fast), np.uint8)
-    languages, scores = identify(fast, identifier)
-    if wanted.wanted is not None:
-        long = np.array([len(text) >= MIN_FAST_CHARS for text in fast.to_pylist()], np.bool_)
-        other = ~np.isin(np.asarray(languages.to_pylist(), dtype=np.str_), list(wanted.wanted))
-        reason[long & other & (scores >= np.float32(SURE))] = CODES[Reason.language_not_wanted]
-    if min_words is not None:
-        reason[words < WORDS_MARGIN * min_words] = CODES[Reason.too_few_words]
-    return reason
 
 
 def is_plain(content_type: str) -> bool:
@@ -244,8 +210,9 @@ def _extract(
     urls: pa.StringArray | None,
     about: bool,
     prefilter: Prefilter | None,
+    place: int,
 ) -> pa.RecordBatch:
-    """`extract` of one slice."""
+    """`extract` of one slice, which begins at `place` of the batch."""
     n = len(pages)
     reason = _unread(pages, types, how.max_page_bytes)
     read = np.flatnonzero(reason == KEPT)
@@ -254,7 +221,7 @@ def _extract(
     markup, plain = read[is_markup], read[~is_markup]
     characters = _without_nul(_take(decoded, np.flatnonzero(is_markup)))
     table = html.scan(characters)
-    found, reason[markup], failed = _main_text(characters, table, how, prefilter)
+    found, reason[markup], failed = _main_text(characters, table, how, prefilter, place + markup)
     errors: dict[int, str] = {int(markup[k]): error for k, error in failed.items()}
 
     passed = [text if text.strip() else "" for text in _take(decoded, np.flatnonzero(~is_markup)).to_pylist()]
@@ -292,13 +259,17 @@ def _unread(pages: pa.BinaryArray, types: list[str], max_page_bytes: int | None)
 
 
 def _main_text(
-    characters: pa.StringArray, table: BlockTable, how: Extraction, prefilter: Prefilter | None
+    characters: pa.StringArray,
+    table: BlockTable,
+    how: Extraction,
+    prefilter: Prefilter | None,
+    places: npt.NDArray[np.int64],
 ) -> tuple[pa.StringArray, npt.NDArray[np.uint8], dict[int, str]]:
     """Texts, the prefilter's reasons, and the errors of those pages on which the extractor failed."""
     reason = np.zeros(len(characters), np.uint8)
     errors: dict[int, str] = {}
     if prefilter is not None:
-        reason = prefilter(render(table, blocks.packaged().keep(table)), table.words())
+        reason = prefilter(table, blocks.packaged().keep(table), places)
     if how.extractor == "blocks":
         found = render(table, blocks.packaged().keep(table, how.favour), markdown=how.markdown)
         return pc.if_else(pa.array(reason == KEPT), found, ""), reason, errors

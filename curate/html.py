@@ -74,12 +74,6 @@ class BlockTable:
             found[page] = self.block_text(index)
         return found
 
-    def words(self) -> npt.NDArray[np.int64]:
-        """int64[pages]: words in all blocks of each page, hidden ones too; no extractor finds more."""
-        total = np.concatenate(([0], np.cumsum(self.blocks["words"], dtype=np.int64)))
-        result: npt.NDArray[np.int64] = total[self.page_blocks[1:]] - total[self.page_blocks[:-1]]
-        return result
-
     def depths(self) -> npt.NDArray[np.int32]:
         """int32[pages]: open block elements around the most deeply nested text."""
         result = np.zeros(self.num_pages, np.int32)

@@ -3,10 +3,9 @@
 Each page ends in exactly one place: a document, a drop with its reason, or a failure. Pure: no files, no Beam.
 """
 
-import functools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +14,12 @@ import pyarrow.compute as pc
 
 from curate import blocklist, draw, extract, language, pii, words
 from curate.blocklist import BlockList
+from curate.cascade import Cascade
 from curate.dedup import exact, minhash
 from curate.document import DOCUMENTS, SAMPLES, SIGNATURES, Page
 from curate.extract import Extraction
 from curate.filters import Judgement, Rule, c4, fineweb, gopher
-from curate.filters.c4 import C4
-from curate.filters.fineweb import FineWeb
-from curate.filters.gopher import Gopher
+from curate.filters.papers import Filters
 from curate.language import Language
 from curate.pii import Redaction
 from curate.reasons import BY_CODE, CODES, KEPT, Reason
@@ -37,6 +35,7 @@ EXTRACTED_AS = {
     "declared_language": "language",
     "canonical_url": "canonical",
 }
+FORESEEN = "foreseen by the cascade"  # the detail of a drop on the text of its fast pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,29 +59,6 @@ class Ingest:
         for name in ("split_bytes", "block_pages", "shard_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """The published rules that apply, in this order; None leaves a paper's out. C4 cuts lines before it judges.
-
-    `languages` gives texts in a language, by its code, other rules in their stead: stop words of their own, say.
-    """
-
-    __pydantic_config__ = {"extra": "forbid"}
-
-    gopher: Gopher | None = Gopher()
-    c4: C4 | None = C4()
-    fineweb: FineWeb | None = FineWeb()
-    languages: dict[str, "Filters"] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if nested := [code for code, rules in self.languages.items() if rules.languages]:
-            raise ValueError(f"languages.{nested[0]} has languages of its own: give each beside the others")
-
-    def each(self) -> list["Filters"]:
-        """The rules of all languages."""
-        return [self, *self.languages.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,30 +182,25 @@ class Rules:
         types = pa.array([entry.page.content_type for entry in block.entries], pa.string())
         urls = pa.array([entry.page.url for entry in block.entries], pa.string())
         block.counts["bytes"] += sum(len(entry.page.body) for entry in block.entries)
-        found = extract.extract(bodies, types, self.settings.extraction, urls=urls, prefilter=self._prefilter())
+        found = extract.extract(bodies, types, self.settings.extraction, urls=urls, prefilter=self._prefilter(block))
         block.counts["replaced_characters"] += pc.sum(found["replaced"]).as_py() or 0
         block.columns = {name: found[said] for name, said in EXTRACTED_AS.items()}
         errors = found["error"].to_pylist()
         failed = np.array([error is not None for error in errors], bool)
         block.drop(failed, [None] * len(errors), [error or "" for error in errors])
         code = found["reason"].to_numpy()[~failed]
-        block.judged(code, [""] * len(code))
+        block.judged(code, ["" if BY_CODE.get(one) in extract.REASONS else FORESEEN for one in code.tolist()])
 
-    def _prefilter(self) -> extract.Prefilter | None:
+    def _prefilter(self, block: Block) -> extract.Prefilter | None:
         """The cascade's fast pass, where the recipe asks for it and there is a rule that it can foresee.
 
-        Before `blocks`, which is that fast pass, it would save nothing.
+        Before `blocks`, which is that fast pass, it would save nothing. Pages drawn for the sample meet no rule.
         """
         how = self.settings.extraction
         if not how.cascade or how.extractor == "blocks" or self.filters is None:
             return None
-        least = [None if rules.gopher is None else rules.gopher.min_words for rules in self.filters.each()]
-        return functools.partial(
-            extract.rule_out,
-            wanted=self.settings.language,
-            identifier=self.identifier,
-            min_words=None if None in least else min(number for number in least if number is not None),
-        )
+        cascade, drawn = Cascade(self.settings.language, self.identifier, self.filters), self._drawn(block)
+        return lambda table, main, places: cascade.rule_out(table, main, drawn[places])
 
     def _identify_language(self, block: Block) -> None:
         languages, scores = language.identify(block.columns["text"], self.identifier)
@@ -239,19 +210,21 @@ class Rules:
             block.judged(code, [f"{one} {score:.2f}" for one, score in zip(languages.to_pylist(), scores, strict=True)])
 
     def _draw_sample(self, block: Block) -> pa.RecordBatch:
-        """Crawl pages before any rule on quality, drawn by id: what GPT-3's classifier told from good text."""
-        ids = [entry.id for entry in block.entries]
-        chosen = draw.draws(ids, self.seed, "sample") < self.settings.sample_rate
-        chosen &= np.array([entry.source == "crawl" for entry in block.entries], bool)
+        """Crawl pages before any rule on quality: what GPT-3's classifier told from good text."""
         rows = {
-            "id": pa.array(ids, pa.string()),
+            "id": pa.array([entry.id for entry in block.entries], pa.string()),
             "url": pa.array([entry.page.url for entry in block.entries], pa.string()),
             "source": pa.array([entry.source for entry in block.entries], pa.string()),
             "text": block.columns["text"],
         }
         return pa.RecordBatch.from_arrays([rows[name] for name in SAMPLES.names], schema=SAMPLES).filter(
-            pa.array(chosen)
+            pa.array(self._drawn(block))
         )
+
+    def _drawn(self, block: Block) -> Mask:
+        """bool[n]: the crawl's pages that the sample takes, drawn by id."""
+        chosen = draw.draws([entry.id for entry in block.entries], self.seed, "sample") < self.settings.sample_rate
+        return chosen & np.array([entry.source == "crawl" for entry in block.entries], bool)
 
     def _redact(self, block: Block) -> None:
         if self.settings.redaction is not None:

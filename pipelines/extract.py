@@ -3,18 +3,19 @@
 It builds no graph and needs no recipe; the rules on quality are not asked.
 """
 
-import functools
 import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from curate import extract, language, storage
+from curate.cascade import Cascade
 from curate.errors import InputError
 from curate.extract import Extraction, Prefilter
-from curate.filters.gopher import Gopher
+from curate.filters.papers import Filters
 from curate.language import Language
 from curate.reasons import BY_CODE
 
@@ -27,7 +28,7 @@ def main(files: Sequence[str], how: Extraction, as_json: bool) -> int:
 
     Args:
         files: paths, or - for standard input. A name in .txt is plain text; of all others the bytes decide.
-        how: the extractor; with `cascade` pages too short, or in a language not wanted, by a recipe's defaults have
+        how: the extractor; with `cascade` pages that a recipe's defaults would surely drop for language or quality have
             no text.
         as_json: one object a line.
 
@@ -77,6 +78,5 @@ def _one(file: str, body: bytes, how: Extraction, prefilter: Prefilter | None) -
 def _prefilter() -> Prefilter:
     """A run's, with the defaults of a recipe."""
     wanted = Language()
-    return functools.partial(
-        extract.rule_out, wanted=wanted, identifier=language.load(wanted), min_words=Gopher().min_words
-    )
+    cascade = Cascade(wanted, language.load(wanted), Filters())
+    return lambda table, main, places: cascade.rule_out(table, main, np.zeros(len(places), np.bool_))

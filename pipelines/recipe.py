@@ -20,7 +20,8 @@ from curate.decontaminate import Decontamination
 from curate.dedup.minhash import MinHash
 from curate.errors import UsageError
 from curate.filters.gopher import Gopher
-from curate.ingest import Filters, Ingest
+from curate.filters.papers import Filters
+from curate.ingest import Ingest
 from curate.mix import Mixture
 from curate.sources import Formats
 from curate.sources.reddit import Karma

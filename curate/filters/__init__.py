@@ -33,20 +33,30 @@ class Judgement:
     value: npt.NDArray[np.float64]  # [n] what that rule measured; NaN: kept
 
 
+def failing(
+    rules: Sequence[Rule], config: Any, measures: Mapping[str, npt.NDArray[np.float64]], margin: float = 1.0
+) -> npt.NDArray[np.bool_]:
+    """bool[rules, n]: which documents fail which rule by the limits in `config`, each loosened by the factor `margin`.
+
+    A limit of None is no rule.
+    """
+    fails = [np.zeros(len(measures[rule.measure]), np.bool_) for rule in rules]
+    for found, rule in zip(fails, rules, strict=True):
+        limit, value = getattr(config, rule.limit), measures[rule.measure]
+        if limit is not None:
+            found[:] = value < limit / margin if rule.limit.startswith("min_") else value > limit * margin
+    return np.array(fails)
+
+
 def first_failing(
     rules: Sequence[Rule], config: Any, measures: Mapping[str, npt.NDArray[np.float64]], num_docs: int
 ) -> Judgement:
     """The judgement of `rules`, tried in their order, with the limits in `config`; a limit of None is no rule."""
     verdict = Judgement(np.zeros(num_docs, np.uint8), np.full(num_docs, np.nan))
-    for rule in rules:
-        limit = getattr(config, rule.limit)
-        if limit is None:
-            continue
-        value = measures[rule.measure]
-        fails = value < limit if rule.limit.startswith("min_") else value > limit
-        fails &= verdict.reason == 0
-        verdict.reason[fails] = CODES[rule.reason]
-        verdict.value[fails] = value[fails]
+    for rule, fails in zip(rules, failing(rules, config, measures), strict=True):
+        first = fails & (verdict.reason == 0)
+        verdict.reason[first] = CODES[rule.reason]
+        verdict.value[first] = measures[rule.measure][first]
     return verdict
 
 

@@ -67,7 +67,7 @@ class Gopher:
             )
 
 
-RULES = (
+QUALITY = (
     Rule(Reason.too_few_words, "words", "min_words"),
     Rule(Reason.too_many_words, "words", "max_words"),
     Rule(Reason.words_too_short, "mean_word_chars", "min_mean_word_chars"),
@@ -78,6 +78,8 @@ RULES = (
     Rule(Reason.too_many_ellipsis_lines, "ellipsis_lines", "max_ellipsis_lines"),
     Rule(Reason.too_few_alphabetic_words, "alphabetic_words", "min_alphabetic_words"),
     Rule(Reason.too_few_stop_words, "stop_words", "min_stop_words"),
+)
+REPETITION = (
     Rule(Reason.duplicate_lines, "duplicate_lines", "max_duplicate_lines"),
     Rule(Reason.duplicate_paragraphs, "duplicate_paragraphs", "max_duplicate_paragraphs"),
     Rule(Reason.duplicate_line_chars, "duplicate_line_chars", "max_duplicate_line_chars"),
@@ -88,6 +90,7 @@ RULES = (
         for n in repetition.DUPLICATE
     ),
 )
+RULES = (*QUALITY, *REPETITION)
 
 
 def measure(table: WordTable, config: Gopher) -> dict[str, npt.NDArray[np.float64]]:

@@ -1,7 +1,6 @@
-"""Text from pages: what each door lets through, what it says of the rest, and the cascade on real pages."""
+"""Text from pages: what each door lets through, and what it says of the rest."""
 
 import functools
-import json
 import random
 import re
 import unicodedata
@@ -16,9 +15,9 @@ import trafilatura
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate import charset, extract, language, metadata
+from curate import charset, extract, html, metadata
 from curate.extract import Extraction
-from curate.reasons import BY_CODE, KEPT, Reason
+from curate.reasons import BY_CODE, CODES, KEPT, Reason
 
 SENTENCE = "This is a sentence of the story, long enough to be taken for prose by anyone who reads it. "
 PAGE = (
@@ -112,29 +111,19 @@ def test_text_nested_too_deep_reaches_no_parser_that_it_would_stop() -> None:
 def test_prefilter_drops_before_the_extractor_and_sees_markup_alone() -> None:
     seen: list[object] = []
 
-    def prefilter(fast: pa.StringArray, words: np.ndarray) -> np.ndarray:
-        seen.extend([len(fast), words.tolist()])
-        return np.array([extract.CODES[Reason.too_few_words], KEPT], np.uint8)
+    def prefilter(table: html.BlockTable, main: np.ndarray, places: np.ndarray) -> np.ndarray:
+        seen.extend([table.num_pages, len(table.blocks), len(main), places.tolist()])
+        return np.array([CODES[Reason.too_few_words], KEPT], np.uint8)
 
     pages = pa.array([b"<p>one two", b"plain", PAGE.encode()], pa.binary())
     table = extract.extract(
         pages, pa.array(["", "text/plain", None]), Extraction(extractor="blocks"), prefilter=prefilter
     )
     assert seen[0] == 2
-    assert seen[1][0] == 2  # type: ignore[index]
-    assert table["reason"].to_pylist() == [extract.CODES[Reason.too_few_words], KEPT, KEPT]
+    assert seen[1] == seen[2]
+    assert seen[3] == [0, 2]
+    assert table["reason"].to_pylist() == [CODES[Reason.too_few_words], KEPT, KEPT]
     assert table["text"].to_pylist()[:2] == ["", "plain"]
-
-
-def test_rule_out_keeps_what_is_in_doubt() -> None:
-    german = "Das ist ein deutscher Satz, der lang genug ist, um sicher erkannt zu werden. " * 5
-    fast = pa.array([german, SENTENCE * 5, german[:60], "", SENTENCE])
-    config = language.Language()
-    reasons = extract.rule_out(
-        fast, np.array([99, 99, 99, 99, 9]), wanted=config, identifier=language.load(config), min_words=50
-    )
-    named = [BY_CODE.get(code) for code in reasons.tolist()]
-    assert named == [Reason.language_not_wanted, None, None, None, Reason.too_few_words]
 
 
 def test_settings_are_checked() -> None:
@@ -267,24 +256,3 @@ def test_trafilaturas_text_is_its_own(data_dir: Path) -> None:
 @pytest.mark.data("html_gold", "html_pages")
 def test_trafilaturas_text_is_its_own_on_all_pages(data_dir: Path) -> None:
     assert_trafilaturas_text(html_paths(data_dir))
-
-
-@pytest.mark.data("html_pages")
-def test_the_cascade_keeps_whom_the_full_path_keeps(data_dir: Path) -> None:
-    """Kept: English by 0.65 and at least 50 words (FineWeb's and Gopher's rules)."""
-    rows = [json.loads(line) for line in (data_dir / "html_pages/manifest.jsonl").read_text().splitlines()]
-    random.Random(7).shuffle(rows)
-    pages = pa.array([(data_dir / "html_pages" / row["file"]).read_bytes() for row in rows[:400]], pa.binary())
-    config = language.Language()
-    model = language.load(config)
-    rule_out = functools.partial(extract.rule_out, wanted=config, identifier=model, min_words=50)
-    kept = []
-    for prefilter in (None, rule_out):
-        table = extract.extract(pages, prefilter=prefilter)
-        assert table["error"].null_count == len(pages)
-        judged = language.judge(*language.identify(table["text"], model), config)
-        words = np.array([len(re.findall(r"\S*\w\S*", text)) for text in table["text"].to_pylist()])
-        kept.append((judged == KEPT) & (words >= 50))
-    full, cascade = kept
-    assert full.sum() > 150
-    assert (full & cascade).sum() >= 0.99 * (full | cascade).sum()

@@ -273,9 +273,8 @@ def test_a_cell_ends_formatting_left_open() -> None:
     assert table.blocks["link_chars"].tolist() == table.blocks["bold_chars"].tolist() == [2, 0]
 
 
-def test_words_and_titles_are_those_of_each_page() -> None:
+def test_titles_are_those_of_each_page() -> None:
     table = html.scan(pa.array(["<title>T</title>one two <p>three", "", "漢字 kana<title>U</title>"]))
-    assert table.words().tolist() == [4, 0, 4]
     assert table.titles() == ["T", "", "U"]
 
 

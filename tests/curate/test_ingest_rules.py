@@ -4,14 +4,13 @@ import dataclasses
 
 import pytest
 
-from curate import ingest
 from curate.blocklist import BlockList
 from curate.dedup.minhash import MinHash
 from curate.document import Page
-from curate.extract import Extraction
 from curate.filters.c4 import C4
 from curate.filters.gopher import Gopher
-from curate.ingest import Entry, Filters, Ingest, Outcome, Rules
+from curate.filters.papers import Filters
+from curate.ingest import Entry, Ingest, Outcome, Rules
 from curate.language import Language
 from curate.reasons import Reason
 
@@ -100,14 +99,3 @@ def test_blocked_urls_say_why() -> None:
         (Reason.blocked_url, "word: site2"),
     ]
     assert outcome.documents["url"].to_pylist() == ["http://site1.example/"]
-
-
-def test_the_cascade_foresees_the_mildest_rule() -> None:
-    few, none = (dataclasses.replace(TALK, gopher=Gopher(min_words=n)) for n in (10, None))
-    settings = Ingest(extraction=Extraction(extractor="trafilatura"))
-    for by_language, least in (({}, 50), ({"de": few}, 10), ({"de": few, "fr": none}, None)):
-        prefilter = Rules.load(settings, Filters(languages=by_language), MinHash(), 0)._prefilter()
-        assert prefilter is not None
-        assert prefilter.keywords["min_words"] == least  # type: ignore[attr-defined]
-    assert Rules.load(settings, None, MinHash(), 0)._prefilter() is None
-    assert ingest.Filters().each() == [Filters()]
