@@ -10,7 +10,7 @@ import pytest
 from curate import html, ingest, language, tags
 from curate.cascade import Cascade
 from curate.dedup.minhash import MinHash
-from curate.document import Page
+from curate.document import Page, document_id
 from curate.extract import Extraction
 from curate.filters.c4 import C4
 from curate.filters.gopher import Gopher
@@ -85,7 +85,9 @@ def test_no_rule_on_quality_takes_the_spared() -> None:
 def run(pages: list[Page], extraction: Extraction, filters: Filters) -> tuple[set[str], list[ingest.Fate], set[str]]:
     """(ids kept, fates, ids of the sample)."""
     rules = Rules.load(Ingest(extraction=extraction, sample_rate=0.5), filters, MinHash(), 0)
-    outcome = rules.ingest_block([Entry(f"{i:032x}", "crawl", "a.warc", page) for i, page in enumerate(pages)])
+    outcome = rules.ingest_block(
+        [Entry(document_id("crawl", "a.warc", page.offset), "crawl", "a.warc", page) for page in pages]
+    )
     assert outcome.documents.num_rows + len(outcome.fates) == len(pages)
     return set(outcome.documents["id"].to_pylist()), outcome.fates, set(outcome.sample["id"].to_pylist())
 
@@ -105,13 +107,14 @@ def test_the_sample_is_the_same_with_the_cascade() -> None:
 
 def agreement(files: list[Path], filters: Filters) -> float:
     """Pages that are kept either way, of those that are kept one way or the other."""
-    full, fast = set(), set()
+    full: set[str] = set()
+    fast: set[str] = set()
     for start in range(0, len(files), 256):
         part = files[start : start + 256]
         pages = [Page(start + i, file.read_bytes(), "", "", "text/html") for i, file in enumerate(part)]
         for kept, on in ((full, False), (fast, True)):
             ids, _, _ = run(pages, Extraction(extractor="trafilatura", cascade=on), filters)
-            kept |= {(start, one) for one in ids}
+            kept |= ids
     assert len(full) > 0.2 * len(files)
     assert not fast - full
     return len(fast) / len(full)
