@@ -49,11 +49,9 @@ class Cascade:
         asked = (reason == 0) & ~spared
         if asked.any():
             # A text's language decides which rules it meets, and this text's is not sure: it must fail them all.
-            each = self.filters.each()
-            lost, first = self._by_rules(table, texts, asked, each[0])
-            for rules in each[1:]:
-                lost &= self._by_rules(table, texts, asked, rules)[0]
-            reason[lost] = first[lost]
+            codes = [self._by_rules(table, texts, asked, rules) for rules in self.filters.each()]
+            lost = np.logical_and.reduce(codes)
+            reason[lost] = codes[0][lost]
         return reason
 
     def _by_language(self, texts: pa.StringArray) -> npt.NDArray[np.uint8]:
@@ -67,15 +65,17 @@ class Cascade:
 
     def _by_rules(
         self, table: BlockTable, texts: pa.StringArray, asked: Mask, filters: Filters
-    ) -> tuple[Mask, npt.NDArray[np.uint8]]:
-        """(bool[pages]: ruled out; uint8[pages]: the first rule's code)."""
+    ) -> npt.NDArray[np.uint8]:
+        """uint8[pages]: the code of the first rule by which the page goes, or 0."""
         rules = papers.foreseeable(filters)
         fails = np.zeros((len(rules), len(texts)), np.bool_)
         fails[:, asked] = papers.fails(texts.filter(pa.array(asked)), filters, MARGIN)
-        suspect = fails.any(axis=0)
+        suspect = np.logical_or.reduce(fails)
         if suspect.any():
             owner = np.repeat(np.arange(table.num_pages), np.diff(table.page_blocks))
             whole = render(table, suspect[owner] & (table.blocks["tag"] != tags.TITLE))
             fails[:, suspect] &= papers.fails(whole.filter(pa.array(suspect)), filters, MARGIN)
-        codes = np.array([CODES[rule.reason] for rule in rules] or [0], np.uint8)
-        return fails.any(axis=0), codes[fails.argmax(axis=0)] if len(rules) else codes.repeat(len(texts))
+        reason = np.zeros(len(texts), np.uint8)
+        for rule, failed in zip(rules, fails, strict=True):
+            reason[failed & (reason == 0)] = CODES[rule.reason]
+        return reason

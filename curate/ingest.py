@@ -223,8 +223,10 @@ class Rules:
 
     def _drawn(self, block: Block) -> Mask:
         """bool[n]: the crawl's pages that the sample takes, drawn by id."""
-        chosen = draw.draws([entry.id for entry in block.entries], self.seed, "sample") < self.settings.sample_rate
-        return chosen & np.array([entry.source == "crawl" for entry in block.entries], bool)
+        ids = [entry.id for entry in block.entries]
+        chosen: Mask = draw.draws(ids, self.seed, "sample") < self.settings.sample_rate
+        chosen &= np.array([entry.source == "crawl" for entry in block.entries], bool)
+        return chosen
 
     def _redact(self, block: Block) -> None:
         if self.settings.redaction is not None:
