@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from curate import warc
+from curate import charset, warc
 from curate.charset import META_BYTES, Decoded, codec, decode, decode_all
 from curate.document import Page
 
@@ -104,7 +106,9 @@ def test_a_character_cut_at_the_end_is_no_damage() -> None:
     assert (decoded.text, decoded.charset, decoded.replaced) == ("漢", "utf-8", 0)
 
 
-@pytest.mark.parametrize("label", ["hex", "rot13", "utf-7", "unicode_escape", "zip", "idna", "", "x-unknown"])
+@pytest.mark.parametrize(
+    "label", ["hex", "rot13", "utf-7", "unicode_escape", "zip", "idna", "", "x-unknown", "\ud800", "\0"]
+)
 def test_labels_of_other_codecs_are_not_followed(label: str) -> None:
     assert codec(label) is None
     assert decode(b"abc", f"text/html; charset={label}").text == "abc"
@@ -222,6 +226,47 @@ def check_all(bodies: pa.BinaryArray, types: list[str], markup: list[bool] | Non
     got = list(map(Decoded, text.to_pylist(), charsets, replaced.tolist()))
     assert got == [decode(*row) for row in zip(bodies.to_pylist(), types, markup or [True] * len(types), strict=True)]
     return got
+
+
+# Resiliparse's detector is C on bytes that anybody may have written: a process of its own, so that a crash is seen.
+MUTATE = r"""
+import random
+from curate.charset import SAMPLE_BYTES, _detected, codec, decode
+
+rng = random.Random(int(sys.argv[1]))
+CHARSETS = "cp1252 cp1251 koi8-r cp1255 cp1256 cp932 euc_jp iso2022_jp cp949 iso2022_kr gb18030 hz big5hkscs".split()
+TEXTS = {texts!r}
+SEEDS = [text.encode(name, "ignore") for text in TEXTS for name in (*CHARSETS, "utf-8", "utf-16", "johab", "cp855")]
+MARKS = [b"\x1b$B", b"\x1b(J", b"\x1b$)C", b"\x0e", b"\x0f", b"~{{", b"~}}", b"\0", b"\x8e", b"\x8f", b"\xa1"]
+for _ in range({times}):
+    body = bytearray(rng.choice(SEEDS)[rng.randrange(40) :])
+    if rng.random() < 0.2:
+        body = bytearray(rng.randbytes(rng.randrange(600)) + rng.choice(MARKS) * rng.randrange(400))
+    for _ in range(rng.choice((1, 3, 30))):
+        at = rng.randrange(len(body) + 1)
+        body[at : at + rng.randrange(3)] = rng.choice((rng.randbytes(1), rng.choice(MARKS), bytes([255]) * 50, b""))
+    label = rng.choice(CHARSETS) + rng.choice(("", "\0", "x" * 300, chr(rng.randrange(0x110000))))
+    _detected(bytes(body))
+    codec(label)
+    decode(bytes(body), rng.choice(("", f"text/html; charset={{label}}")))
+for _ in range(100):
+    _detected(rng.choice((rng.randbytes(SAMPLE_BYTES), rng.choice(MARKS) * (SAMPLE_BYTES // 2))))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_mutated_bytes_neither_crash_nor_hang_the_detector(seed: int) -> None:
+    texts = [
+        RUSSIAN,
+        JAPANESE,
+        "Füße, œuvre, “naïve” – à la carte. " * 9,
+        "한국어 글입니다. " * 9,
+        "שלום مرحبا ไทย 汉字 " * 9,
+    ]
+    code = f"import sys; sys.path.append({str(Path(charset.__file__).parents[1])!r})"
+    command = [sys.executable, "-c", code + MUTATE.format(texts=texts, times=25_000), str(seed)]
+    assert subprocess.run(command, capture_output=True, text=True, check=False, timeout=280).stderr == ""
 
 
 @settings(deadline=None)  # the kernel is compiled once
