@@ -49,29 +49,31 @@ class Batch:
 
 
 class Classifier(nn.Module):
-    """A GPT with a head: of `outputs` labels, or, with one output, of a choice between an example's sequences."""
+    """A GPT with a head: of `outputs` labels; of one score; or of a choice between an example's sequences."""
 
-    def __init__(self, gpt: GPT, outputs: int) -> None:
+    def __init__(self, gpt: GPT, outputs: int, *, choice: bool = False) -> None:
         """
         Args:
             gpt: with the three tokens in its vocabulary; see `widen`.
+            outputs: labels; 1: a score, or a choice, for which each sequence has its own.
         """
         super().__init__()
+        self.choice = choice
         self.gpt = gpt
         self.head = nn.Linear(gpt.config.width, outputs, device=gpt.wte.weight.device)
 
     @classmethod
-    def create(cls, gpt: GPT, outputs: int, *, seed: int) -> "Classifier":
+    def create(cls, gpt: GPT, outputs: int, *, seed: int, choice: bool = False) -> "Classifier":
         """A pretrained network with new tokens and a new head, N(0, .02) and biases 0; on the CPU."""
         generator = torch.Generator().manual_seed(seed)
-        model = cls(widen(gpt, generator), outputs)
+        model = cls(widen(gpt, generator), outputs, choice=choice)
         with torch.no_grad():
             model.head.weight.normal_(0, _INIT_STD, generator=generator)
             model.head.bias.zero_()
         return model
 
     def forward(self, batch: Batch, *, dropout: float = 0.0, inner: float = 0.0) -> tuple[Tensor, Tensor]:
-        """(logits of the labels or choices [E, L], final hidden states [S, T, D]).
+        """(logits of the labels or choices, or the score, [E, L], final hidden states [S, T, D]).
 
         Args:
             dropout: on the states that the head reads; inner: within the network. Drawn from torch's generator.
@@ -81,7 +83,7 @@ class Classifier(nn.Module):
         if dropout:
             states_SD = F.dropout(states_SD, dropout)
         examples = int(batch.owners[-1]) + 1
-        if self.head.out_features > 1:
+        if not self.choice:
             states_ED = states_SD.new_zeros(examples, states_SD.shape[1]).index_add(0, batch.owners, states_SD)
             logits_EL: Tensor = self.head(states_ED).float()
             return logits_EL, hidden_STD

@@ -110,7 +110,9 @@ def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
 
     finetune = sub.add_parser("finetune", help="train on a labelled set as GPT-1 did", allow_abbrev=False)
     finetune.add_argument("checkpoint", metavar="CHECKPOINT", help="the --out of a run, or one of its checkpoints")
-    finetune.add_argument("--task", required=True, choices=("classification", "entailment", "similarity", "choice"))
+    finetune.add_argument(
+        "--task", required=True, choices=("classification", "entailment", "similarity", "score", "choice")
+    )
     finetune.add_argument("--train", required=True, metavar="FILE", help="labelled examples, JSON lines")
     finetune.add_argument("--held", metavar="FILE", help="more of them, to measure")
     finetune.add_argument("--out", required=True, metavar="DIR", help="the fine-tuned model goes here")

@@ -1,6 +1,7 @@
 """A pretrained network trained on a labelled set as GPT-1 was (Radford et al. 2018, sections 3.2, 3.3 and 4.1).
 
-The loss is that of the labels plus lambda times that of the language model on the same inputs. A run's folder:
+The loss is that of the labels plus lambda times that of the language model on the same inputs. The paper is silent on
+the loss of scores (STS-B); here it is the squared error in standard deviations of the training set's. A run's folder:
 
     model.safetensors     weights; until the run is done also Adam's moments; settings and progress in its header
     tokenizer.json
@@ -31,7 +32,7 @@ from curate.errors import InputError, ModelError, StaleError
 from curate.shards import TOKENIZER
 from pretrain import checkpoint, labelled, machine
 from pretrain.classifier import Batch, Classifier
-from pretrain.labelled import SPECIALS, Encoder, Example, Ids, TaskName
+from pretrain.labelled import SPECIALS, Accuracy, Correlation, Encoder, Example, Ids, TaskName
 from pretrain.model import GPT
 from pretrain.presets import ModelConfig
 from pretrain.sample import load_tokenizer
@@ -94,7 +95,8 @@ class Progress:
 
     Attributes:
         vocabulary: the tokenizer's, without the three tokens.
-        labels: in the order of the head's outputs; empty: a choice.
+        labels: in the order of the head's outputs; empty: a choice, or scores.
+        scale: mean and standard deviation of the training set's scores; None: another task.
         data: sha256 of the training file; source: of the weights that the run began with.
         done: steps taken, of `steps`.
     """
@@ -105,6 +107,7 @@ class Progress:
     vocabulary: int
     config: FinetuneConfig
     labels: tuple[str, ...]
+    scale: tuple[float, float] | None = None
     data: str
     source: str
     done: int
@@ -114,16 +117,6 @@ class Progress:
     def epoch(self) -> int:
         """Steps of an epoch."""
         return self.steps // self.config.epochs
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accuracy:
-    """Of a labelled set: the share that is right, its standard error, and the mean nats of the right label."""
-
-    examples: int
-    accuracy: float
-    error: float | None
-    nats: float
 
 
 class Finetuned:
@@ -137,7 +130,8 @@ class Finetuned:
         self.progress, tensors = _read(folder / MODEL, moments=False)
         with torch.device("meta"):
             gpt = GPT(self.progress.model, self.progress.vocabulary + SPECIALS)
-            self.model = Classifier(gpt, max(1, len(self.progress.labels)))
+            labels, choice = self.progress.labels, self.progress.config.task == "choice"
+            self.model = Classifier(gpt, max(1, len(labels)), choice=choice)
         try:
             self.model.load_state_dict(tensors, assign=True)
         except RuntimeError as error:
@@ -146,17 +140,17 @@ class Finetuned:
         self.encode = Encoder(load_tokenizer(folder), self.progress.vocabulary, self.progress.model.context)
 
     def predict(self, examples: Sequence[Example]) -> list[dict[str, float]]:
-        """The chance of each label, or of each choice by its index, example by example."""
+        """Of each example the chance of each label, or of each choice by its index; or its `score`."""
         names = self.progress.labels
         rows = [[self.encode(texts) for texts in example.sequences] for example in examples]
-        return [
-            {names[i] if names else str(i): chance for i, chance in enumerate(chances)}
-            for chances in chances_of(self.model, rows, self.progress.config.micro)
-        ]
+        answers = answers_of(self.model, rows, self.progress.config.micro)
+        if self.progress.scale is not None:
+            return [{"score": one} for one in labelled.scores([one for (one,) in answers], self.progress.scale)]
+        return [{names[i] if names else str(i): chance for i, chance in enumerate(row)} for row in answers]
 
 
-def chances_of(model: Classifier, examples: Sequence[Sequence[Ids]], micro: int) -> list[list[float]]:
-    """The chances of an example's labels or choices; examples of like length are read together."""
+def answers_of(model: Classifier, examples: Sequence[Sequence[Ids]], micro: int) -> list[list[float]]:
+    """The chances of an example's labels or choices, or its score; examples of like length are read together."""
     device = model.gpt.wte.weight.device
     order = sorted(range(len(examples)), key=lambda i: (-max(map(len, examples[i])), i))
     out: list[list[float]] = [[] for _ in examples]
@@ -164,17 +158,11 @@ def chances_of(model: Classifier, examples: Sequence[Sequence[Ids]], micro: int)
         part = order[first : first + micro]
         with torch.inference_mode(), machine.mixed(device):
             logits_EL, _ = model(Batch.of([examples[i] for i in part], device))
-        for i, row in zip(part, logits_EL.double().softmax(-1).tolist(), strict=True):
-            out[i] = row if model.head.out_features > 1 else row[: len(examples[i])]
+        scored = model.head.out_features == 1 and not model.choice
+        values_EL = logits_EL.double() if scored else logits_EL.double().softmax(-1)
+        for i, row in zip(part, values_EL.tolist(), strict=True):
+            out[i] = row[: len(examples[i])] if model.choice else row
     return out
-
-
-def accuracy(chances: Sequence[Sequence[float]], gold: Sequence[int]) -> Accuracy:
-    """How well the chances name what is right; of equal chances the first counts as named."""
-    right = np.array([float(int(np.argmax(row)) == one) for row, one in zip(chances, gold, strict=True)])
-    nats = math.fsum(-math.log(max(row[one], 1e-300)) for row, one in zip(chances, gold, strict=True))
-    error = float(right.std(ddof=1) / math.sqrt(len(right))) if len(right) > 1 else None
-    return Accuracy(examples=len(right), accuracy=float(right.mean()), error=error, nats=nats / len(right))
 
 
 def finetune(
@@ -185,11 +173,11 @@ def finetune(
     config: FinetuneConfig,
     device: torch.device,
     note: Callable[[str], None] = lambda text: None,
-) -> Accuracy | None:
+) -> Accuracy | Correlation | None:
     """Train the newest checkpoint of `source` on a labelled set, or go on where a run in `out` stopped.
 
     Returns:
-        The accuracy on the held-out set; None without one.
+        How well the held-out set is answered; None without one.
 
     Raises:
         InputError, ModelError: if a file is missing, damaged, or not of the task's form.
@@ -207,9 +195,7 @@ class _Run:
         examples = labelled.read(train, config.task)
         folder = checkpoint.resolve(source)
         state = checkpoint.read_state(folder)
-        labels = tuple(sorted({e.label for e in examples if e.label is not None})) if config.task != "choice" else ()
-        if config.task != "choice" and len(labels) < 2:
-            raise InputError(f"{train} has the single label {labels[0]!r}; there is nothing to learn")
+        labels, scale = labelled.outputs(train, examples, config.task)
         with storage.open_input(train) as file:
             data = hashlib.sha256(file.read()).hexdigest()
         gpt = checkpoint.load_model(folder, state)
@@ -220,6 +206,7 @@ class _Run:
             vocabulary=state.vocabulary,
             config=config,
             labels=labels,
+            scale=scale,
             data=data,
             source=_digest(gpt),
             done=0,
@@ -231,7 +218,7 @@ class _Run:
             self.progress, self.model = before.progress, before.model
         else:
             seed = draw.key("pretrain.finetune", config.seed) >> 1
-            self.model = Classifier.create(gpt, max(1, len(labels)), seed=seed)
+            self.model = Classifier.create(gpt, max(1, len(labels)), seed=seed, choice=config.task == "choice")
             with storage.atomic(str(out / TOKENIZER)) as copy:
                 copy.write((folder / TOKENIZER).read_bytes())
         self.model.to(device)
@@ -240,23 +227,18 @@ class _Run:
         self.held = None if held is None else self._encoded(held, labelled.read(held, config.task))
 
     def _check(self, before: Progress) -> None:
-        for name in ("config", "data", "source", "labels", "steps", "model"):
+        for name in ("config", "data", "source", "steps", "model"):
             if getattr(before, name) != getattr(self.progress, name):
                 raise StaleError(
                     f"{self.out} holds a run with another {name}: {getattr(before, name)}; give the same command as "
                     "then to go on, or a new --out"
                 )
 
-    def _encoded(self, path: str, examples: Sequence[Example]) -> tuple[list[list[Ids]], list[int]]:
-        gold = []
-        for example in examples:
-            assert example.label is not None
-            if self.progress.labels and example.label not in self.progress.labels:
-                raise InputError(f"{path} has the label {example.label!r}, which the training set lacks")
-            gold.append(self.progress.labels.index(example.label) if self.progress.labels else int(example.label))
-        return [[self.encode(texts) for texts in example.sequences] for example in examples], gold
+    def _encoded(self, path: str, examples: Sequence[Example]) -> tuple[list[list[Ids]], list[float]]:
+        rows = [[self.encode(texts) for texts in example.sequences] for example in examples]
+        return rows, labelled.targets(path, examples, self.progress.labels, self.progress.scale)
 
-    def train(self, note: Callable[[str], None]) -> Accuracy | None:
+    def train(self, note: Callable[[str], None]) -> Accuracy | Correlation | None:
         config, steps, epoch = self.config, self.progress.steps, self.progress.epoch
         optimizer, path = self._optimizer(), self.out / METRICS
         # A killed run may have written lines of steps that it had not saved.
@@ -277,10 +259,13 @@ class _Run:
                     note(f"step {step + 1} of {steps}: loss {line['loss']:.4f}, language {line['language']:.4f}")
         return self._held() if self.held is not None and result is None else result
 
-    def _held(self) -> Accuracy:
+    def _held(self) -> Accuracy | Correlation:
         assert self.held is not None
         rows, gold = self.held
-        return accuracy(chances_of(self.model, rows, self.config.micro), gold)
+        answers, scale = answers_of(self.model, rows, self.config.micro), self.progress.scale
+        if scale is None:
+            return labelled.accuracy(answers, gold)
+        return labelled.correlation(*(labelled.scores(each, scale) for each in ([one for (one,) in answers], gold)))
 
     def _step(self, optimizer: torch.optim.AdamW, step: int) -> dict[str, float]:
         """One update; returns what the metrics say of it."""
@@ -309,13 +294,19 @@ class _Run:
         return {"loss": losses[0], "language": losses[1], "rate": rate, "norm": norm}
 
     def _losses(self, part: list[int]) -> tuple[Tensor, Tensor]:
-        """Sums over examples of the labels' nats, and over sequences of the language model's mean nats."""
+        """Sums over examples of the labels' nats or the scores' squared errors, and over sequences of the language
+        model's mean nats.
+        """
         batch = Batch.of([self.train_rows[i] for i in part], self.device)
-        gold_E = torch.tensor([self.train_gold[i] for i in part], device=self.device)
+        gold = [self.train_gold[i] for i in part]
         with machine.mixed(self.device):
             logits_EL, hidden_STD = self.model(batch, dropout=self.config.dropout, inner=self.progress.model.dropout)
             language_S = self.model.language(batch, hidden_STD)
-        return F.cross_entropy(logits_EL, gold_E, reduction="sum"), language_S.sum()
+        if self.progress.scale is not None:
+            scores_E = torch.tensor(gold, device=self.device)
+            return F.mse_loss(logits_EL[:, 0], scores_E, reduction="sum"), language_S.sum()
+        places_E = torch.tensor(gold, dtype=torch.int64, device=self.device)
+        return F.cross_entropy(logits_EL, places_E, reduction="sum"), language_S.sum()
 
     def _optimizer(self) -> torch.optim.AdamW:
         """With the moments of the run's last save, if there is one."""

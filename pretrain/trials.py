@@ -9,7 +9,7 @@ from curate.errors import UsageError
 from pretrain import checkpoint, labelled, machine, tasks
 from pretrain.benchmark import Bench, Result
 from pretrain.evaluate import evaluate
-from pretrain.finetune import FinetuneConfig, Finetuned, accuracy, finetune
+from pretrain.finetune import FinetuneConfig, Finetuned, finetune
 from pretrain.progress import Display
 from pretrain.sample import Sampler
 from pretrain.train import score_table
@@ -76,7 +76,7 @@ def _figure(value: float) -> str:
 
 
 def run_finetune(args: argparse.Namespace) -> int:
-    """A run, or the rest of one; prints the held-out accuracy."""
+    """A run, or the rest of one; prints how well the held-out set is answered."""
     device, display = machine.find_device(args.device), Display()
     source, out = checkpoint.local(args.checkpoint, "CHECKPOINT"), checkpoint.local(args.out, "--out")
     given = {name: getattr(args, name) for name in ("epochs", "batch", "micro", "rate", "seed")}
@@ -89,25 +89,28 @@ def run_finetune(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(None if found is None else asdict(found), sort_keys=True))
     elif found is not None:
-        spread = "" if found.error is None else f" (standard error {found.error:.4f})"
-        print(f"held-out: {found.examples:,} examples, accuracy {found.accuracy:.4f}{spread}, {found.nats:.4f} nats")
+        print(f"held-out: {found}")
     else:
         print(f"{out} written; label texts with: pretrain predict {out} FILE")
     return 0
 
 
 def run_predict(args: argparse.Namespace) -> int:
-    """A line of JSON an example; the accuracy to standard error, where all labels are given."""
+    """A line of JSON an example; how well they are answered to standard error, where all labels are given."""
     device = machine.find_device(args.device)
     with machine.switches(device, args.threads):
         model = Finetuned(checkpoint.local(args.folder, "FOLDER"), device)
-        examples = labelled.read(args.file, model.progress.config.task, labels=False)
-        chances = model.predict(examples)
-    for row in chances:
-        print(json.dumps({"label": max(row, key=row.__getitem__), "chances": row}, ensure_ascii=False))
-    names = [list(row) for row in chances]
-    if all(example.label in row for example, row in zip(examples, names, strict=True)):
-        gold = [row.index(str(example.label)) for example, row in zip(examples, names, strict=True)]
-        found = accuracy([list(row.values()) for row in chances], gold)
-        Display().note(f"{found.examples:,} examples, accuracy {found.accuracy:.4f}")
+        task = model.progress.config.task
+        examples = labelled.read(args.file, task, labels=False)
+        answers = model.predict(examples)
+    for row in answers:
+        named = {"label": max(row, key=row.__getitem__), "chances": row}
+        print(json.dumps(row if task == "score" else named, ensure_ascii=False))
+    labels = [example.label for example in examples]
+    if task == "score" and None not in labels:
+        found = [row["score"] for row in answers]
+        Display().note(str(labelled.correlation(found, [float(label) for label in labels if label is not None])))
+    elif all(label in row for label, row in zip(labels, answers, strict=True)):
+        gold = [list(row).index(str(label)) for label, row in zip(labels, answers, strict=True)]
+        Display().note(str(labelled.accuracy([list(row.values()) for row in answers], gold)))
     return 0

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import pearsonr, spearmanr
 from tokenizers import Tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -61,6 +62,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
         ("classification", {"text": "a", "label": "x"}, Example((("a",),), "x")),
         ("entailment", {"premise": "a", "hypothesis": "b", "label": 1}, Example((("a", "b"),), "1")),
         ("similarity", {"first": "a", "second": "b", "label": 0}, Example((("a", "b"), ("b", "a")), "0")),
+        ("score", {"first": "a", "second": "b", "score": 2}, Example((("a", "b"), ("b", "a")), 2.0)),
         ("choice", {"context": "a", "choices": ["b", "c"], "gold": 1}, Example((("a", "b"), ("a", "c")), "1")),
         ("choice", {"query": "a", "choices": ["b", "c"], "gold": 0}, Example((("a", "b"), ("a", "c")), "0")),
     ],
@@ -77,6 +79,9 @@ def test_lines(tmp_path: Path, task: TaskName, row: dict[str, Any], example: Exa
         ("classification", {"text": 1, "label": "x"}, "must be texts"),
         ("entailment", {"text": "a", "label": "x"}, "a line of entailment has premise, hypothesis, label"),
         ("similarity", {"first": "a", "second": "b", "label": 0, "id": 1}, "keys first, second, label, id"),
+        ("score", {"first": "a", "second": "b", "label": 0}, "a line of score has first, second, score"),
+        ("score", {"first": "a", "second": "b", "score": "3"}, "score a number"),
+        ("score", {"first": "a", "second": "b", "score": True}, "score a number"),
         ("choice", {"context": "a", "completion": "b"}, "question 1 is no choice"),
     ],
 )
@@ -129,12 +134,13 @@ def test_the_three_tokens_leave_the_others_alone(gpt: GPT) -> None:
 def test_logits_and_losses_by_hand(gpt: GPT) -> None:
     """Sequence by sequence, without padding."""
     examples = [[one] for one in sequences(5, 9)] + [sequences(7, 4)]
-    labels, choice = Classifier.create(gpt, 3, seed=4), Classifier.create(gpt, 1, seed=4)
+    labels, score = (Classifier.create(gpt, outputs, seed=4) for outputs in (3, 1))
+    choice = Classifier.create(gpt, 1, seed=4, choice=True)
     batch = Batch.of(examples, CPU)
-    for model in (labels, choice):
+    for model in (labels, score, choice):
         states = [[model.gpt.hidden(torch.tensor(row[None]).long())[0] for row in example] for example in examples]
         logits, hidden = model(batch)
-        if model is labels:
+        if model is not choice:
             want = torch.stack([model.head(sum(state[-1] for state in example)) for example in states])
         else:
             want = torch.full((3, 2), -torch.inf)
@@ -191,6 +197,8 @@ def make_rows(task: TaskName, count: int, seed: int, *, shuffled: bool = False) 
             rows.append({"premise": first, "hypothesis": second, "label": int(a == b == "a")})
         elif task == "similarity":
             rows.append({"first": first, "second": second, "label": "same" if a == b == "a" else "other"})
+        elif task == "score":
+            rows.append({"first": first, "second": second, "score": 100.0 + 10 * ((a == "a") + (b == "a"))})
         else:
             letters = draw.sample("abcd", draw.randint(2, 3))
             choices = [filler(draw) + letter for letter in letters]
@@ -225,6 +233,31 @@ def test_a_rule_is_learnt(learn: Callable[..., Any], task: TaskName, epochs: int
     assert found.examples == 200
     assert found.accuracy > 0.95
     assert found.error == pytest.approx(math.sqrt(found.accuracy * (1 - found.accuracy) / 199))
+
+
+def test_scores_are_learnt(learn: Callable[..., Any], tmp_path: Path) -> None:
+    found = learn("score", epochs=6)
+    assert found.pearson > 0.95
+    assert found.spearman > 0.9
+    assert found.error < 3
+    model = Finetuned(tmp_path / "out", CPU)
+    assert model.progress.scale == pytest.approx((110, math.sqrt(50)), rel=0.05)
+    examples = labelled.read(str(tmp_path / "out-held.jsonl"), "score")
+    scores = [row["score"] for row in model.predict(examples)]
+    again = labelled.correlation(scores, [float(example.label or 0) for example in examples])
+    assert again == found
+    assert min(scores) == pytest.approx(100, abs=8)
+
+
+def test_correlations() -> None:
+    """Spearman's are of ranks, equals sharing theirs; a side that does not vary has none."""
+    found, gold = [1.0, 2.0, 2.0, 9.0], [0.0, 1.0, 3.0, 4.0]
+    one = labelled.correlation(found, gold)
+    assert one.pearson == pytest.approx(pearsonr(found, gold).statistic)
+    assert one.spearman == pytest.approx(spearmanr(found, gold).statistic)
+    assert one.error == pytest.approx(math.sqrt((1 + 1 + 1 + 25) / 4))
+    assert labelled.correlation([1.0, 1.0], [0.0, 1.0]).pearson is None
+    assert str(labelled.correlation([1.0, 1.0], [1.0, 2.0])).endswith("Pearson -, Spearman -, root mean square 0.7071")
 
 
 @pytest.mark.parametrize(("task", "chance"), [("classification", 1 / 2), ("choice", 5 / 12)])
@@ -316,6 +349,9 @@ def test_labels_must_be_known(source: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="single label 'x'"):
         finetune.finetune(source, single, None, tmp_path / "other", config, CPU)
     assert finetune.finetune(source, train, None, tmp_path / "out", config, CPU) is None
+    flat = write(tmp_path / "flat.jsonl", [{"first": "a", "second": "b", "score": 1.5}] * 3)
+    with pytest.raises(InputError, match=r"single score 1\.5"):
+        finetune.finetune(source, flat, None, tmp_path / "flat", replace(config, task="score"), CPU)
 
 
 def test_damage_is_named(source: Path, tmp_path: Path) -> None:

@@ -87,3 +87,20 @@ def test_finetune_then_predict(checkpoint: str, tmp_path: Path, capsys: pytest.C
     shown = capsys.readouterr()
     assert json.loads(shown.out)["label"] == "1"
     assert shown.err == ""
+
+
+def test_scores_on_the_command_line(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"first": "ab"[n % 2] * 4, "second": "b" * 3, "score": 1.5 + 3 * (n % 2)} for n in range(40)]
+    train, out = write(tmp_path / "train.jsonl", *rows), str(tmp_path / "out")
+    line = ["finetune", checkpoint, "--task", "score", "--train", train, "--held", train, "--out", out]
+    assert cli.main([*line, "--rate", "0.01", "--epochs", "4", "--batch", "8"]) == 0
+    assert "held-out: 40 examples, Pearson 1.0" in capsys.readouterr().out
+    assert cli.main(["predict", out, train]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out.splitlines()[1])["score"] == pytest.approx(4.5, abs=1)
+    assert "40 examples, Pearson 1.0" in shown.err
+    texts = write(tmp_path / "texts.jsonl", {"first": "aaaa", "second": "bbb"})
+    assert cli.main(["predict", out, texts]) == 0
+    shown = capsys.readouterr()
+    assert set(json.loads(shown.out)) == {"score"}
+    assert shown.err == ""
