@@ -21,6 +21,7 @@ from curate.reasons import CODES, KEPT, Reason
 from curate.render import render
 
 EXTRACTORS = ("blocks", "trafilatura", "resiliparse")
+WET = "wet"  # none: whoever made the archive has extracted the text already, and markup is none
 FAVOURS = blocks.FAVOURS
 
 # What `extract` returns, one row for each page.
@@ -83,7 +84,8 @@ class Extraction:
     depend on the machine. None switches a limit off.
 
     Of `favour` and `markdown` each extractor has its own: `blocks` a threshold, Trafilatura `favor_precision`,
-    `favor_recall` and its Markdown, Resiliparse nothing.
+    `favor_recall` and its Markdown, Resiliparse nothing. With `wet` text passes as ever and pages of markup are
+    `not_text`: for WET files, when no page is to be extracted by us.
     """
 
     __pydantic_config__ = {"extra": "forbid"}
@@ -98,11 +100,11 @@ class Extraction:
     max_page_memory: int | None = 1 << 30
 
     def __post_init__(self) -> None:
-        for name, known in (("extractor", EXTRACTORS), ("favour", FAVOURS)):
+        for name, known in (("extractor", (*EXTRACTORS, WET)), ("favour", FAVOURS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}")
-        if self.extractor == "resiliparse" and (self.favour != "balanced" or self.markdown):
-            raise ValueError("resiliparse has neither favour nor markdown: leave them out, or take blocks")
+        if self.extractor in ("resiliparse", WET) and (self.favour != "balanced" or self.markdown):
+            raise ValueError(f"{self.extractor} has neither favour nor markdown: leave them out, or take blocks")
         for name in ("max_page_bytes", "max_depth", "max_page_memory", "max_page_seconds"):
             limit = getattr(self, name)
             if limit is not None and not limit > 0:
@@ -117,7 +119,7 @@ def extract_text(
     Args:
         pages: the bodies, null-free, of any size.
         content_types: as for `extract`.
-        extractor: one of EXTRACTORS.
+        extractor: one of EXTRACTORS, or WET.
 
     Raises:
         ValueError: for an unknown extractor.
@@ -214,7 +216,7 @@ def _extract(
 ) -> pa.RecordBatch:
     """`extract` of one slice, which begins at `place` of the batch."""
     n = len(pages)
-    reason = _unread(pages, types, how.max_page_bytes)
+    reason = _unread(pages, types, how)
     read = np.flatnonzero(reason == KEPT)
     is_markup = np.array([not is_plain(types[i]) for i in read.tolist()], np.bool_)
     decoded, charsets, replaced = decode_all(_take(pages, read), [types[i] for i in read.tolist()], is_markup.tolist())
@@ -244,16 +246,16 @@ def _extract(
     return pa.RecordBatch.from_arrays([columns[name] for name in EXTRACTED.names], schema=EXTRACTED)
 
 
-def _unread(pages: pa.BinaryArray, types: list[str], max_page_bytes: int | None) -> npt.NDArray[np.uint8]:
+def _unread(pages: pa.BinaryArray, types: list[str], how: Extraction) -> npt.NDArray[np.uint8]:
     """uint8[n] of reasons.CODES for pages that hold no text to look at."""
     reason = np.zeros(len(pages), np.uint8)
     heads = pc.binary_slice(pages, 0, SNIFFED).to_pylist()
     for i, size in enumerate(pc.binary_length(pages).to_pylist()):
-        if max_page_bytes is not None and size > max_page_bytes:
+        if how.max_page_bytes is not None and size > how.max_page_bytes:
             reason[i] = CODES[Reason.too_large]
         elif not size:
             reason[i] = CODES[Reason.empty_page]
-        elif not is_text(types[i], heads[i]):
+        elif not is_text(types[i], heads[i]) or (how.extractor == WET and not is_plain(types[i])):
             reason[i] = CODES[Reason.not_text]
     return reason
 

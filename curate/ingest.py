@@ -197,7 +197,7 @@ class Rules:
         Before `blocks`, which is that fast pass, it would save nothing. Pages drawn for the sample meet no rule.
         """
         how = self.settings.extraction
-        if not how.cascade or how.extractor == "blocks" or self.filters is None:
+        if not how.cascade or how.extractor in ("blocks", extract.WET) or self.filters is None:
             return None
         cascade, drawn = Cascade(self.settings.language, self.identifier, self.filters), self._drawn(block)
         return lambda table, main, places: cascade.rule_out(table, main, drawn[places])

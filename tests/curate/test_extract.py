@@ -45,6 +45,14 @@ def test_every_extractor_finds_the_story(extractor: str) -> None:
     assert (row["reason"], row["error"]) == (None, None)
 
 
+def test_wet_takes_what_is_text_already() -> None:
+    assert run(b"Text, as it is.", "text/plain", "wet")["text"] == "Text, as it is."
+    row = run(PAGE.encode(), "text/html", "wet")
+    assert (row["text"], row["reason"], row["error"]) == ("", Reason.not_text, None)
+    with pytest.raises(ValueError, match="wet has neither favour nor markdown"):
+        Extraction(extractor="wet", markdown=True)
+
+
 @pytest.mark.parametrize("extractor", extract.EXTRACTORS)
 @pytest.mark.parametrize("body", [b"<html></html>", b"<p>", b"<!-- x -->", b"<script>x</script>", b"\0" * 50 + b"<p>"])
 def test_pages_without_text_say_so(extractor: str, body: bytes) -> None:
