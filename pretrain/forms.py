@@ -1,4 +1,5 @@
-"""Benchmark files as they are handed about, read as questions: JSON lines, plain or .gz. A line's keys tell its form.
+"""Benchmark files as they are handed about, read as questions: JSON lines or .csv with a head, plain or .gz. A line's
+keys tell its form.
 
 Ours:
     {"context", "choices", "gold"}             which choice follows the context
@@ -9,7 +10,9 @@ Ours:
 Others' are the functions below; each takes the keys of its lines, with their types.
 """
 
+import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -101,6 +104,19 @@ def _gsm8k(question: str, answer: str) -> Question:
     return _answers(question, [answer.rpartition("####")[2].strip()])
 
 
+def _story_cloze(
+    InputSentence1: str,
+    InputSentence2: str,
+    InputSentence3: str,
+    InputSentence4: str,
+    RandomFifthSentenceQuiz1: str,
+    RandomFifthSentenceQuiz2: str,
+    AnswerRightEnding: int,
+) -> Question:
+    context = " ".join([InputSentence1, InputSentence2, InputSentence3, InputSentence4])
+    return _choices(context, [RandomFifthSentenceQuiz1, RandomFifthSentenceQuiz2], AnswerRightEnding - 1)
+
+
 # Each with the keys that its lines may have besides, and that are not read.
 _FORMS: dict[Callable[..., Question], frozenset[str]] = {
     _choices: frozenset(),
@@ -116,7 +132,10 @@ _FORMS: dict[Callable[..., Question], frozenset[str]] = {
     _hellaswag: frozenset({"ind", "activity_label", "ctx_a", "ctx_b", "split", "split_type", "source_id"}),
     _piqa: frozenset({"id"}),
     _gsm8k: frozenset(),
+    _story_cloze: frozenset({"InputStoryid"}),
 }
+# Numbers that their files may give as text.
+_TEXTUAL = {"label", "AnswerRightEnding"}
 _OLMO = frozenset({"request", "request_type", "doc", "doc_id", "idx", "label", "native_id", "task_name"})
 
 
@@ -128,8 +147,12 @@ def read(path: str) -> tuple[list[Question], str | None]:
     """
     questions: list[Question] = []
     requests: list[_Request] = []
-    for where, row in rows(path):
+    labels: list[str] = []
+    for number, (where, row) in enumerate(rows(path)):
         try:
+            if row.keys() == {"goal", "sol1", "sol2"}:
+                labels = labels or _piqa_labels(path)
+                row |= {"label": labels[number] if number < len(labels) else None}
             if row.keys() == _OLMO:
                 requests.append(_request(row))
             else:
@@ -150,7 +173,7 @@ def read(path: str) -> tuple[list[Question], str | None]:
 
 
 def rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file and line in words, object) of each line of JSON; a file named .gz is unpacked.
+    """(file and line in words, object) of each line of JSON, or of text by column of a .csv; a .gz is unpacked.
 
     Raises:
         InputError: if the file is missing or damaged, or a line is no JSON object.
@@ -161,6 +184,10 @@ def rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
             text = (gzip.decompress(data) if path.endswith(".gz") else data).decode()
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {path!r}: {storage.reason(error)}") from error
+    if path.removesuffix(".gz").endswith(".csv"):
+        table = csv.DictReader(io.StringIO(text, newline=""), restkey="(no name)")
+        yield from ((f"{path}, row {number}", row) for number, row in enumerate(table, 1))
+        return
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             where = f"{path}, line {number}"
@@ -171,6 +198,13 @@ def rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
             if not isinstance(row, dict):
                 raise InputError(f"{where} is no JSON object")
             yield where, row
+
+
+def _piqa_labels(path: str) -> list[str]:
+    """PIQA's labels, which its release has in a file beside the questions: valid-labels.lst for valid.jsonl."""
+    beside = path.removesuffix(".gz").removesuffix(".jsonl") + "-labels.lst"
+    with storage.open_input(beside) as file:
+        return [line.decode("ascii", "replace").strip() for line in file.read().splitlines()]
 
 
 def problem(error: ValueError) -> str:
@@ -188,8 +222,7 @@ def _question(row: Mapping[str, Any]) -> Question:
             values = {}
             for key, kind in types.items():
                 try:
-                    # HellaSwag's file gives its labels as text; no other number may be one.
-                    values[key] = TypeAdapter(kind).validate_python(row[key], strict=key != "label")
+                    values[key] = TypeAdapter(kind).validate_python(row[key], strict=key not in _TEXTUAL)
                 except ValidationError as error:
                     raise ValueError(f"{key}: {problem(error)}") from error
             return form(**values)

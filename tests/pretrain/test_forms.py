@@ -46,11 +46,43 @@ def test_form(tmp_path: Path, row: dict[str, Any], question: Question) -> None:
     assert forms.read(write(tmp_path / "a.jsonl.gz", row))[0] == [question]
 
 
+def test_story_cloze_as_released(tmp_path: Path) -> None:
+    path = tmp_path / "cloze_test_val.csv"
+    head = [f"InputSentence{n}" for n in range(1, 5)] + ["RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2"]
+    path.write_text(
+        f"InputStoryid,{','.join(head)},AnswerRightEnding\n"
+        'x,"Ann ran, fast.",2.,3.,4.,She won.,"She ""lost"".\nTwice.",2\n'
+        "y,1.,2.,3.,4.,a,b,1\n"
+    )
+    assert forms.read(str(path))[0] == [
+        choice("Ann ran, fast. 2. 3. 4.", "She won.", 'She "lost".\nTwice.', gold=1),
+        choice("1. 2. 3. 4.", "a", "b", gold=0),
+    ]
+    for end, words in ((",a,b,3", "2 is no option"), (",a,b,1,2", r"keys InputStoryid, .*\(no name\) are none")):
+        other = tmp_path / "other.csv"
+        other.write_text(path.read_text().replace(",a,b,1", end))
+        with pytest.raises(InputError, match=f"other.csv, row 2: {words}"):
+            forms.read(str(other))
+
+
+def test_piqa_as_released(tmp_path: Path) -> None:
+    """Its labels are in a file beside the questions."""
+    rows = [{"goal": "A", "sol1": "b", "sol2": "c"}, {"goal": "D", "sol1": "e", "sol2": "f"}]
+    path = write(tmp_path / "valid.jsonl", *rows)
+    with pytest.raises(InputError, match=r"valid-labels\.lst"):
+        forms.read(path)
+    (tmp_path / "valid-labels.lst").write_text("1\n0\n")
+    assert forms.read(path)[0] == [choice("A", "b", "c", gold=1), choice("D", "e", "f", gold=0)]
+    (tmp_path / "valid-labels.lst").write_text("1\n")
+    with pytest.raises(InputError, match="line 2: label: Input should be a valid integer"):
+        forms.read(path)
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
         ([1], "line 2 is no JSON object"),
-        ({"goal": "A", "sol1": "b", "sol2": "c"}, "line 2: keys goal, sol1, sol2 are none of a known form"),
+        ({"goal": "A", "sol1": "b", "sol3": "c"}, "line 2: keys goal, sol1, sol3 are none of a known form"),
         ({"query": "Is", "choices": ["a", "b"], "gold": 0, "more": 1}, "keys query, choices, gold, more"),
         ({"query": "Is", "choices": ["a", 2], "gold": 0}, "choices: 1: Input should be a valid string"),
         ({"query": "Is", "choices": ["a", "b"], "gold": "0"}, "gold: Input should be a valid integer"),
@@ -122,6 +154,7 @@ def test_real_files(data_dir: Path) -> None:
         "llm-foundry/language_understanding/winograd_wsc.jsonl": 273,
         "llm-foundry/language_understanding/winogrande.jsonl": 1267,
         "llm-foundry/commonsense_reasoning/piqa.jsonl": 1838,
+        "piqa/valid.jsonl": 1838,
         "llm-foundry/commonsense_reasoning/siqa.jsonl": 1954,
         "llm-foundry/commonsense_reasoning/openbook_qa.jsonl": 500,
         "llm-foundry/commonsense_reasoning/copa.jsonl": 100,
