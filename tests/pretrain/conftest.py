@@ -103,7 +103,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def micro() -> Preset:
     return MICRO
 

@@ -1,10 +1,10 @@
 """Two real processes against one: the same samples, the same losses, and checkpoints that either takes up."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from curate.errors import UsageError
 from pretrain import checkpoint, world
 from pretrain.metrics import read_metrics
+from pretrain.presets import Preset
 from pretrain.run import Silence
 from pretrain.train import Trainer
 from pretrain.world import World
@@ -36,10 +37,12 @@ def worlds() -> Any:
 
 
 @pytest.fixture(scope="module")
-def folder(tokens_dir: Path, tmp_path_factory: pytest.TempPathFactory, worlds: Any) -> Path:
+def folder(tokens_dir: Path, tmp_path_factory: pytest.TempPathFactory, worlds: Any, micro: Preset) -> Path:
     """A run in one process, one that is stopped, and what torchrun's two made."""
     folder = tmp_path_factory.mktemp("worlds")
     shutil.copytree(tokens_dir, folder / "tokens")
+    preset = replace(micro, recipe=replace(micro.recipe, micro_windows=2, checkpoint_tokens=384))
+    (folder / worlds.PRESET).write_text(json.dumps(asdict(preset)))
     Trainer(worlds.config(folder, "one"), Silence()).run()
     for sharding in ("ddp", "fsdp"):
         trainer = Trainer(worlds.config(folder, f"{sharding}-begun"), worlds.Halt(6))
@@ -90,9 +93,9 @@ def test_a_sharded_checkpoint_is_whole_and_none_else_is_left(folder: Path) -> No
 
 
 def test_muon_is_not_sharded(folder: Path, worlds: Any) -> None:
-    recipe = dataclasses.replace(worlds.PRESET.recipe, optimizer="muon")
-    preset = dataclasses.replace(worlds.PRESET, recipe=recipe)
-    config = worlds.config(folder, "muon", preset=preset, sharding="fsdp")
+    preset = worlds.config(folder, "muon").preset
+    muon = replace(preset, recipe=replace(preset.recipe, optimizer="muon"))
+    config = worlds.config(folder, "muon", preset=muon, sharding="fsdp")
     with pytest.raises(UsageError, match="muon works on whole matrices"):
         Trainer(config, Silence(), World(torch.device("cpu"), 0, 2))
 

@@ -1,6 +1,8 @@
 """Not a test: runs of two real processes on gloo, which test_world.py starts by torchrun and then compares.
 
 torchrun --nproc-per-node 2 worlds.py FOLDER
+
+FOLDER holds tokens/ and preset.json.
 """
 
 import contextlib
@@ -10,25 +12,15 @@ import sys
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 
 from pretrain import world
 from pretrain.data import Loader
-from pretrain.presets import ModelConfig, Preset, Recipe
+from pretrain.presets import Preset
 from pretrain.run import Silence, TrainConfig
 from pretrain.train import Trainer
 
-PRESET = Preset(
-    name="micro",
-    model=ModelConfig(layers=2, width=32, heads=2, context=16),
-    recipe=Recipe(
-        batch_tokens=128,
-        micro_windows=2,
-        peak_rate=3e-3,
-        warmup_tokens=256,
-        checkpoint_tokens=384,
-        held_tokens=200,
-    ),
-)
+PRESET = "preset.json"
 
 
 class Log(Loader):
@@ -54,8 +46,9 @@ class Halt(Silence):
 
 
 def config(folder: Path, out: str, **changes: object) -> TrainConfig:
+    preset = TypeAdapter(Preset).validate_json((folder / PRESET).read_bytes())
     base = TrainConfig(
-        data=str(folder / "tokens"), out=str(folder / out), preset=PRESET, tokens=1280, device="cpu", threads=1
+        data=str(folder / "tokens"), out=str(folder / out), preset=preset, tokens=1280, device="cpu", threads=1
     )
     return dataclasses.replace(base, **changes)
 
