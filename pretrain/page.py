@@ -28,7 +28,7 @@ svg text{font:12px system-ui,sans-serif;fill:var(--soft)}svg .grid{stroke:var(--
 .key{display:flex;flex-wrap:wrap;gap:.1rem 1rem;font-size:.85rem;color:var(--soft)}.key svg{width:24px;height:10px;
 display:inline-block;margin-right:.4em;vertical-align:middle}
 .text{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--tint);border-radius:4px;padding:.5rem .7rem;
-margin:.2rem 0 .8rem}
+margin:.2rem 0 .8rem;max-height:16rem;overflow-y:auto}
 .better{color:var(--good);font-weight:600}.worse{color:var(--bad);font-weight:600}.undecided{color:var(--soft)}
 code,pre{font:13px/1.45 ui-monospace,monospace;overflow-wrap:anywhere}
 pre{background:var(--tint);padding:.8rem;overflow:auto;border-radius:4px}

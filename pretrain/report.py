@@ -16,6 +16,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from curate import storage
 from curate.errors import InputError
+from curate.shards import open_tokens
 from pretrain import checkpoint, machine, page
 from pretrain.evaluate import Score
 from pretrain.metrics import read_lines, read_metrics
@@ -31,7 +32,9 @@ _SAMPLE = SampleConfig(tokens=80)
 
 
 class Journal:
-    """A watcher that passes on all it is told, and writes down speed, and at each validation a sample."""
+    """A watcher that passes on all it is told, and writes down what the corpus holds, speed, and at each validation a
+    sample.
+    """
 
     def __init__(self, inner: Watcher) -> None:
         self._inner = inner
@@ -51,6 +54,9 @@ class Journal:
         self._mark = tokens // self._every
         if self._trainer is not None and tokens < total:
             kept = [line for line in read_lines(self._trainer.out / JOURNAL) if line["tokens"] <= tokens]
+            if not any("corpus" in line for line in kept):
+                sources = open_tokens(self._trainer.config.data).manifest.splits["train"].sources
+                kept.append({"tokens": tokens, "corpus": {name: each.tokens for name, each in sources.items()}})
             with storage.atomic(str(self._trainer.out / JOURNAL)) as file:
                 file.write(b"".join(_line(line) for line in [*kept, {"tokens": tokens, "seconds": 0.0}]))
 
@@ -113,7 +119,7 @@ def write(out: Path) -> Path:
         f"{np.mean([line['loss'] for line in steps[-max(1, len(steps) // 10) :]]):.4f}.{best}</p>",
         f"<div class=charts>{''.join(charts)}</div>",
         _held(held),
-        _mixture(state, last["samples"]),
+        _mixture(state, last["samples"], journal),
         _skipped(steps, lines),
         _samples(journal),
         f"<h2>Settings</h2><details><summary>all</summary><pre>{page.escape(json.dumps(asdict(state), indent=1))}</pre>"
@@ -140,17 +146,23 @@ def _held(held: list[dict[str, Any]]) -> str:
     return f"<h2>Held-out documents, at the last validation</h2>{page.table(head, rows)}"
 
 
-def _mixture(state: checkpoint.State, samples: int) -> str:
-    found = state.plan.realised(samples)
-    if not found:
-        return ""
-    tokens = {source.name: source.tokens for source in state.plan.sources}
-    rows = [
-        (name, f"{tokens[name]:,}", f"{each.samples:,}", f"{each.share:.2%}", f"{each.epochs:.2f}")
-        for name, each in found.items()
-    ]
-    head = ("source", "tokens there are", "windows read", "share of the run", "epochs")
-    return f"<h2>Mixture as it was read</h2>{page.table(head, rows)}"
+def _mixture(state: checkpoint.State, samples: int, journal: list[dict[str, Any]]) -> str:
+    """Of a weighted run what each source gave; of another what the corpus holds, which is read as it lies."""
+    plan = state.plan
+    tokens: dict[str, int] = next((line["corpus"] for line in journal if "corpus" in line), {})
+    if plan.sources:
+        found = plan.realised(samples)
+        note = "Read by weight, as the run went."
+        shares = {name: each.share for name, each in found.items()}
+        epochs = {name: each.epochs for name, each in found.items()}
+        tokens = {source.name: source.tokens for source in plan.sources}
+    else:
+        note = "Read without weights: windows are drawn from all alike, so shares are the corpus's, up to chance."
+        shares = {name: count / sum(tokens.values()) for name, count in tokens.items()}
+        epochs = dict.fromkeys(tokens, samples / plan.windows)
+    rows = [(name, f"{tokens[name]:,}", f"{share:.2%}", f"{epochs[name]:.2f}") for name, share in shares.items()]
+    head = ("source", "tokens there are", "share of the run", "epochs")
+    return f"<h2>Mixture as it was read</h2><p class=soft>{note}</p>{page.table(head, rows)}" if rows else ""
 
 
 def _skipped(steps: list[dict[str, Any]], lines: list[dict[str, Any]]) -> str:

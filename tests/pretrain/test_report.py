@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from curate.errors import InputError
+from curate.shards import open_tokens
 from pretrain import page, report
 from pretrain.metrics import METRICS
 from pretrain.page import Interval, Series
@@ -59,6 +60,18 @@ def test_the_page(tokens_dir: Path, tmp_path: Path, micro: Preset, recorder: typ
     assert f"{mixture['crawl'].share:.2%}" in checker.seen
     assert "after 512 tokens" in checker.seen
     assert text == report.write(tmp_path / "run").read_text("utf-8")
+
+
+def test_a_run_without_weights_reads_the_corpus_as_it_lies(
+    tokens_dir: Path, tmp_path: Path, micro: Preset, recorder: type[Any]
+) -> None:
+    trainer = train(tokens_dir, tmp_path / "run", micro, recorder())
+    text = report.write(tmp_path / "run").read_text("utf-8")
+    sources = open_tokens(str(tokens_dir)).manifest.splits["train"].sources
+    total, epochs = sum(each.tokens for each in sources.values()), 2048 / 16 / trainer.state.plan.windows
+    for name, each in sources.items():
+        row = (f"{each.tokens:,}", f"{each.tokens / total:.2%}", f"{epochs:.2f}")
+        assert f"<td>{name}<td class=n>{'<td class=n>'.join(row)}" in text
 
 
 def test_the_journal_changes_no_loss(tokens_dir: Path, tmp_path: Path, micro: Preset, recorder: type[Any]) -> None:
