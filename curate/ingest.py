@@ -264,9 +264,10 @@ class Rules:
                 block.columns["text"] = c4.uncite(block.columns["text"])
                 table = words.table(block.columns["text"])
             whole = table
-            keep, _ = c4.edit(table, filters.c4)
+            keep, cut = c4.edit(table, filters.c4)
+            cut_by = np.bincount(cut, minlength=len(c4.LINE_CODES) + 1)
+            block.counts.update({f"cut_lines_{why}": int(cut_by[code]) for why, code in c4.LINE_CODES.items()})
             if not keep.all():
-                block.counts["cut_lines"] += int((~keep).sum())
                 table, block.columns["text"] = words.keep_lines(table, keep)
             judge(c4.judge(table, filters.c4, whole), c4.RULES, filters.c4)
         if filters.fineweb is not None:

@@ -211,6 +211,30 @@ def test_c4_cuts_the_line(line, reason):
     assert keep.tolist() == [True, True, reason is None]
 
 
+OFF = {
+    LineReason.no_end_mark: {"needs_end_mark": False},
+    LineReason.too_few_words: {"min_line_words": None},
+    LineReason.long_word: {"max_word_chars": None},
+    LineReason.javascript: {"javascript": None},
+    LineReason.policy: {"policy": None},
+}
+
+
+@pytest.mark.parametrize(("line", "reason"), [case for case in C4_LINES if case[1]])
+def test_c4_cuts_no_line_for_a_rule_that_is_off(line, reason):
+    config = c4.C4(**({"needs_end_mark": True} | OFF[reason]))
+    assert c4.LINE_CODES[reason] not in c4.edit(of(f"{PROSE}\n{line}"), config)[1]
+    assert set(OFF) == set(LineReason)
+
+
+def test_every_rule_has_its_crafted_text():
+    crafted = {reason for reason, *_ in (*GOPHER, *FINEWEB, *C4_PAGES)} | {
+        Reason(f"duplicate_{n}_grams") for n in range(6, 11)
+    }
+    own = {Reason.too_many_chars, Reason.too_many_cut_words}  # tests of their own
+    assert crafted | own == {rule.reason for rules in (gopher.RULES, c4.RULES, fineweb.RULES) for rule in rules}
+
+
 def test_c4_by_default_needs_no_end_mark():
     assert c4.edit(of("This line has no end"), c4.C4())[0].all()
 

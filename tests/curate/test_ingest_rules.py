@@ -55,7 +55,7 @@ def test_each_language_has_its_rules() -> None:
     assert fates(outcome) == {2: Reason.too_few_stop_words, 3: Reason.too_few_words}
     assert outcome.documents["text"].to_pylist() == [GERMAN, ENGLISH, GERMAN + " So."]
     assert outcome.documents["url"].to_pylist() == [f"http://site{i}.example/" for i in (0, 1, 4)]
-    assert outcome.counts["cut_lines"] == 1
+    assert outcome.counts["cut_lines_too_few_words"] == 1
 
 
 def test_a_page_by_itself_and_in_its_block() -> None:
