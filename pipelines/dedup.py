@@ -4,7 +4,7 @@ Text is read twice, and only where a copy is suspected: to compare the shingles 
 similarity of each removed document to its survivor.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +37,6 @@ Forest = tuple[cluster.Edges, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]  #
 
 def plan_pairs(context: Context) -> list[io.Task]:
     return shard.tasks(context)
-
-
-def numbered(tasks: Sequence[io.Task]) -> list[tuple[int, io.Task]]:
-    """Tasks by the number of the shard that they stand for."""
-    return [(task.data["number"], task) for task in tasks]
 
 
 def send_bands(context: Context, task: io.Task) -> Iterator[tuple[tuple[str, int], lsh.Rows]]:

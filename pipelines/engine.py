@@ -5,8 +5,6 @@ import difflib
 import logging
 import os
 import re
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +12,19 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from curate.errors import CurateError, UsageError
+from pipelines import guard, workers
+
+ALONE_BYTES = 256 << 20  # of input; above it even one worker is a process, so that its death is not the run's
+
+
+class StoppedError(CurateError):
+    """The engine gave up before all tasks were tried. What has receipts is kept. `lost`: a process of ours died."""
+
+    def __init__(self, words: str, lost: bool = False) -> None:
+        super().__init__(words)
+        self.lost = lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,29 +47,27 @@ class Engine:
             flags.append(f"--job_name={name}")
         return PipelineOptions(flags)
 
-    def runner(self, options: PipelineOptions) -> Any:
-        """The local runner, within this process or with worker processes of ours; None: what the options name."""
-        if not self.is_local:
-            return None
-        if options.view_as(DirectOptions).direct_num_workers == 1:
-            return FnApiRunner()
-        command = f"exec {shlex.quote(sys.executable)} -m pipelines.worker"
-        return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
-
-    def run(self, build: Callable[[beam.Pipeline], Any], **hints: Any) -> None:
-        """Build the graph and run it to its end.
+    def run(self, build: Callable[[beam.Pipeline], Any], apart: bool = False, **hints: Any) -> None:
+        """Build the graph and run it to its end; `apart`: in no case within this process.
 
         Raises:
-            CurateError: if the engine could not finish; what had receipts is kept.
+            FullError: if there is no space left.
+            StoppedError: if the engine could not finish.
         """
         logging.getLogger("apache_beam").setLevel(logging.ERROR)
         options = self.options(**hints)
-        pipeline = beam.Pipeline(runner=self.runner(options), options=options)
-        build(pipeline)
-        try:
-            pipeline.run().wait_until_finish()
-        except Exception as error:
-            raise CurateError(f"the engine stopped: {last_words(error)}") from error
+        apart |= hints["size"] > ALONE_BYTES or options.view_as(DirectOptions).direct_num_workers > 1
+        with workers.Crew() as crew:
+            runner = None if not self.is_local else FnApiRunner(crew.environment()) if apart else FnApiRunner()
+            pipeline = beam.Pipeline(runner=runner, options=options)
+            build(pipeline)
+            try:
+                pipeline.run().wait_until_finish()
+            except Exception as error:
+                words = last_words(error)
+                if full := re.search(rf"{guard.FullError.__name__}: (.*?)( \[while running.*)?$", words):
+                    raise guard.FullError(full[1]) from error
+                raise StoppedError(f"the engine stopped: {crew.lost or words}", bool(crew.lost)) from error
 
 
 def last_words(error: BaseException) -> str:

@@ -13,21 +13,20 @@ Documents never shuffle: a task reads a shard and writes sidecars or its success
 sent between workers, as blocks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 
-from pipelines import decontaminate, dedup, ingest, karma, mix, score, tokenize, train
+from pipelines import decontaminate, dedup, ingest, karma, mix, score, tasks, tokenize, train
 from pipelines.context import Context
 from pipelines.inputs import Identity
 from pipelines.io import Task
 from pipelines.recipe import Recipe
-from pipelines.transforms import Join, MergeInto, Receive, RunTasks, Send
+from pipelines.transforms import Join, MergeInto, ReadTasks, Receive, RunTasks, Send
 
-Tasks = list[Task]
-Build = Callable[[beam.Pipeline, Context, Tasks, Tasks], Any]  # of all tasks and of those still to do
+Build = Callable[[beam.Pipeline, Context, tasks.Listed], Any]  # of the tasks that are still to do
 MIB = 1 << 20
 
 
@@ -36,10 +35,11 @@ class Step:
     """Tasks that may run side by side; the next step starts when all have their receipts."""
 
     name: str
-    plan: Callable[[Context], Tasks]
+    plan: Callable[[Context], Iterable[Task]]
     build: Build
     counts: bool = True  # whether its receipts count the stage's records
     bytes_per_worker: int = 128 * MIB  # a further local process pays only above this much input
+    set_aside: Callable[[Context, Task, str], None] | None = None  # books a task that kills its worker as failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,18 @@ class Stage:
 
 
 def each(step: str, work: Callable[[Context, Task], None]) -> Build:
-    """Create tasks -> Spread -> Work."""
+    """Tasks -> Spread -> Work."""
 
-    def build(pipeline: beam.Pipeline, context: Context, tasks: Tasks, pending: Tasks) -> Any:
+    def build(pipeline: beam.Pipeline, context: Context, pending: tasks.Listed) -> Any:
         # Task
-        return pipeline | "Tasks" >> beam.Create(pending) | work_label(work) >> RunTasks(context, step, work)
+        return pipeline | "Tasks" >> ReadTasks(pending) | work_label(work) >> RunTasks(context, step, work)
 
     return build
+
+
+def every(context: Context, step: str, name: str, found: Iterable[Task]) -> ReadTasks:
+    """Tasks of another step, or all of this one, that send what its pending tasks work on."""
+    return ReadTasks(tasks.write(tasks.folder(context.receipts(step), name), found))
 
 
 def work_label(work: Callable[..., Any]) -> str:
@@ -72,34 +77,35 @@ def work_label(work: Callable[..., Any]) -> str:
     return "".join(word.capitalize() for word in work.__name__.split("_"))
 
 
-def merge_links(pipeline: beam.Pipeline, context: Context, tasks: Tasks, pending: Tasks) -> Any:
+def merge_links(pipeline: beam.Pipeline, context: Context, pending: tasks.Listed) -> Any:
     """Links by hash of their URL, summed up for each URL."""
     return (
         pipeline
-        | "LinkFiles" >> beam.Create(karma.plan_links(context))  # Task
+        | "LinkFiles" >> every(context, "urls", "files", karma.plan_links(context))  # Task
         | "SendLinks" >> Send(context, karma.send_links)  # (partition of URL, table of links)
-        | "MergeLinks" >> Receive(context, "urls", karma.numbered(pending), karma.merge_links)
+        | "MergeLinks" >> Receive(context, "urls", pending, karma.merge_links)
     )
 
 
-def find_pairs(pipeline: beam.Pipeline, context: Context, tasks: Tasks, pending: Tasks) -> Any:
+def find_pairs(pipeline: beam.Pipeline, context: Context, pending: tasks.Listed) -> Any:
     """Signatures -> bands -> candidates -> pairs whose shingles were compared."""
     return (
         pipeline
-        | "SignatureShards" >> beam.Create(tasks)  # Task
+        | "SignatureShards" >> every(context, "pairs", "shards", dedup.plan_pairs(context))  # Task
         | "SendBands" >> Send(context, dedup.send_bands)  # (partition of band key, rows (key, address, rank))
         | "JoinBands" >> Join(context, dedup.join_bands)  # (shard of the first document, rows (a, b, rank a, rank b))
-        | "VerifyPairs" >> Receive(context, "pairs", dedup.numbered(pending), dedup.verify_pairs)
+        | "VerifyPairs" >> Receive(context, "pairs", pending, dedup.verify_pairs)
     )
 
 
-def find_components(pipeline: beam.Pipeline, context: Context, tasks: Tasks, pending: Tasks) -> Any:
+def find_components(pipeline: beam.Pipeline, context: Context, pending: tasks.Listed) -> Any:
     """Pairs -> spanning forests, merged in a tree -> who survives for whom."""
+    [task] = pending.read()
     return (
         pipeline
-        | "PairFiles" >> beam.Create(dedup.plan_pairs(context))  # Task
+        | "PairFiles" >> every(context, "components", "pairs", dedup.plan_pairs(context))  # Task
         | "MergeForests"
-        >> MergeInto(context, "components", pending[0], dedup.read_forest, dedup.merge_forests, dedup.name_survivors)
+        >> MergeInto(context, "components", task, dedup.read_forest, dedup.merge_forests, dedup.name_survivors)
     )
 
 
@@ -119,7 +125,15 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         name="ingest",
         says="archives to text, filtered and signed",
-        steps=(Step("splits", ingest.plan, each("splits", ingest.ingest_split), bytes_per_worker=2 * MIB),),
+        steps=(
+            Step(
+                "splits",
+                ingest.plan,
+                each("splits", ingest.ingest_split),
+                bytes_per_worker=2 * MIB,
+                set_aside=ingest.set_aside,
+            ),
+        ),
         settings=lambda recipe: [
             {name: value for name, value in recipe.sources if name != "reddit"},
             recipe.ingest,

@@ -4,12 +4,20 @@ A record that breaks its rule is found by halving the block until it stands alon
 with its traceback beside the receipts; the other tasks go on, and the run fails at the end of the step and says why.
 """
 
+import errno
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from curate import storage
 from curate.errors import CurateError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+class FullError(CurateError):
+    """There is no space left: nothing that follows can succeed, so the run stops where it is."""
+
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,17 +42,39 @@ def isolate(work: Callable[[Sequence[T]], R], block: Sequence[T]) -> Iterator[R 
         yield from isolate(work, block[middle:])
 
 
+def notes_folder(folder: str) -> str:
+    return storage.join(folder, "failed")
+
+
 def note_path(folder: str, name: str) -> str:
-    return storage.join(folder, "failed", f"{name}.json")
+    return storage.join(notes_folder(folder), f"{name}.json")
+
+
+def notes(folder: str) -> dict[str, dict[str, Any]]:
+    """What tasks have left that were begun and not finished, by name."""
+    storage.store(folder)[0].invalidate_cache()
+    paths = storage.glob(note_path(folder, "*"))
+    return {path.rsplit("/", 1)[-1].removesuffix(".json"): storage.read_json(path) for path in paths}
 
 
 def attempt(folder: str, name: str, work: Callable[[], Any]) -> bool:
-    """Run a task; if it raises, note the failure and return False, so that the others finish before the run fails."""
+    """Run a task; if it raises, note the failure and return False, so that the others finish before the run fails.
+
+    A note is there from the start: it tells of the task at which a worker died.
+
+    Raises:
+        FullError: if there is no space left: no other task would fare better.
+    """
+    path = note_path(folder, name)
     try:
+        storage.write_json(path, {"error": "the worker that was at it died", "mendable": True, "died": True})
         work()
+        storage.remove(path)
     except Exception as error:
+        if is_full(error):
+            raise FullError(full(folder, error)) from error
         storage.write_json(
-            note_path(folder, name),
+            path,
             {
                 "error": str(error) if isinstance(error, CurateError) else storage.reason(error),
                 "mendable": isinstance(error, CurateError),
@@ -53,3 +83,22 @@ def attempt(folder: str, name: str, work: Callable[[], Any]) -> bool:
         )
         return False
     return True
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether it is for want of space that something could not be written."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def full(place: str, error: BaseException) -> str:
+    """What to tell whoever has to make room."""
+    return (
+        f"cannot write below {place}: {storage.reason(error)}. Make room and run the same command again: it does what "
+        "is missing"
+    )

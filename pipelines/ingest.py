@@ -52,13 +52,12 @@ def named(context: Context, source: Source) -> crawl.Listing | None:
     return None
 
 
-def plan(context: Context) -> list[io.Task]:
+def plan(context: Context) -> Iterator[io.Task]:
     """Tasks of at most `split_bytes` stored bytes of one source: ranges of large archives, small files together."""
-    return [
-        io.Task(f"{key}-{number:05d}", {"source": key, "parts": group, "bytes": sum(part["bytes"] for part in group)})
-        for key, source in context.recipe.sources.texts().items()
-        for number, group in enumerate(groups(parts(context, key, source), context.recipe.ingest.split_bytes))
-    ]
+    for key, source in context.recipe.sources.texts().items():
+        for number, group in enumerate(groups(parts(context, key, source), context.recipe.ingest.split_bytes)):
+            data = {"source": key, "parts": group, "bytes": sum(part["bytes"] for part in group)}
+            yield io.Task(f"{key}-{number:05d}", data)
 
 
 def parts(context: Context, key: str, source: Source) -> Iterator[dict[str, Any]]:
@@ -94,6 +93,23 @@ def groups(found: Iterable[dict[str, Any]], num_bytes: int) -> Iterator[list[dic
 def ingest_split(context: Context, task: io.Task) -> None:
     """A split -> its files in documents/, signatures/, samples/, dropped/ and errors/."""
     Split(context, task).run()
+
+
+def set_aside(context: Context, task: io.Task, why: str) -> None:
+    """Book a split at which workers die: each of its parts is one dead letter, since nobody knows its records."""
+    source, tally, errors = task.data["source"], io.Tally(), io.error_rows()
+    for part in task.data["parts"]:
+        end = "the end" if part["stop"] is None else f"byte {part['stop']}"
+        error = f"set aside from here to {end}: {why}"
+        tally.read[source] += 1
+        tally.failed[source] += 1
+        errors.add(file=part["name"], offset=part["start"], error=error, stage=STAGE, source=source)
+    tally.extra.update(set_aside_splits=1, set_aside_bytes=task.data["bytes"])
+    for kind, prefix in (("documents", ""), ("signatures", ""), ("samples", ""), ("dropped", f"{STAGE}-")):
+        for ending in ("", "-*"):
+            storage.remove(context.path(kind, f"{prefix}{task.name}{ending}.parquet"))
+    path = errors.write(context.path("errors", f"{STAGE}-{task.name}.parquet"))
+    context.finish(STEP, task, tally, path, shards={}, samples=0)
 
 
 class Split:

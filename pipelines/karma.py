@@ -1,6 +1,6 @@
 """Submissions to a table of karma by URL: read each file, send links by hash of their URL, sum them up."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -82,11 +82,6 @@ def read_links(context: Context, task: io.Task) -> None:
 
 def plan_urls(context: Context) -> list[io.Task]:
     return [io.Task(f"{number:04d}", {"number": number}) for number in range(context.recipe.partitions)]
-
-
-def numbered(tasks: Sequence[io.Task]) -> list[tuple[int, io.Task]]:
-    """Tasks by the number of the partition that they receive."""
-    return [(task.data["number"], task) for task in tasks]
 
 
 def send_links(context: Context, task: io.Task) -> Iterator[tuple[int, pa.RecordBatch]]:

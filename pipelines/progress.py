@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from pipelines import io
+from pipelines import receipts
 from pipelines.graph import Stage, Step
 
 LOOK_SECONDS = 0.5
+LOOK_SHARE = 0.05  # of the time at most is spent on looking, however many receipts there are
 LINE_SECONDS = 30.0
 LOG_WIDTH = 120
 
@@ -46,6 +47,8 @@ class Progress:
             return
         dropped = sum(entry["dropped"].values())
         rest = f", [red]{entry['failed']:,} failed[/]" if entry["failed"] else ""
+        if lost := entry["extra"].get("set_aside_splits"):
+            rest += f", [red]{lost:,} splits set aside[/]"
         mark = "[dim]same[/]" if skipped else "[green]done[/]"
         spent = "" if skipped else f" [dim]{clock(entry['seconds'])}[/]"
         counts = f"read {entry['read']:>9,}  kept {entry['kept']:>9,}  dropped {dropped:>9,}"
@@ -83,7 +86,7 @@ class Progress:
                 bars.update(bar, completed=done, rate=rate)
 
     def _lines(self, title: str, tasks: int, folder: str, stop: threading.Event) -> None:
-        began, first = time.monotonic(), len(io.finished(folder))
+        began, first = time.monotonic(), len(receipts.names(folder))
         for done, rate in watch(folder, stop, LINE_SECONDS):
             spent = time.monotonic() - began
             left = clock(spent / (done - first) * (tasks - done)) if done > first else "unknown"
@@ -95,13 +98,18 @@ class Progress:
 
 def watch(folder: str, stop: threading.Event, seconds: float) -> Iterator[tuple[int, str]]:
     """(receipts there, records read per second since the start), every so many seconds until told to stop."""
-    counted = dict.fromkeys(io.finished(folder), 0)  # receipts of an earlier run are no work of this one
-    began = time.monotonic()
-    while not stop.wait(seconds):
-        for name, receipt in io.read_receipts(folder, without=counted):
-            counted[name] = int(receipt["read"])
-        read = sum(counted.values())
-        yield len(counted), f"{read / (time.monotonic() - began):,.0f} records/s" if read else ""
+    counted = receipts.names(folder)  # receipts of an earlier run are no work of this one
+    began, read, wait = time.monotonic(), 0, seconds
+    while not stop.wait(wait):
+        looked = time.monotonic()
+        for name, receipt in receipts.read(folder, without=counted):
+            counted.add(name)
+            read += int(receipt["read"])
+            if stop.is_set():
+                return
+        now = time.monotonic()
+        wait = max(seconds, (now - looked) / LOOK_SHARE)
+        yield len(counted), f"{read / (now - began):,.0f} records/s" if read else ""
 
 
 def clock(seconds: float) -> str:
@@ -112,3 +120,12 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(number: float) -> str:
+    """Bytes as a person says them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:,.0f} {unit}" if unit == "B" else f"{number:,.1f} {unit}"
+        number /= 1000
+    return f"{number:,.1f} TB"

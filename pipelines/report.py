@@ -12,13 +12,15 @@ from rich.table import Table
 
 from curate import draw, mix, storage
 from curate.errors import UsageError
+from curate.reasons import Reason
 from pipelines.mix import PLANS
-from pipelines.progress import clock
+from pipelines.progress import clock, size
 
 SAMPLES = 6  # texts shown of each kind
 CHARS = 400
 REASONS_SHOWN = 12
 ERRORS_SHOWN = 50
+MOST_FILES = 500  # of a kind that are opened for a sample or a histogram; of more, as many are drawn by key
 UNITS = {"karma": "links", "train": "examples"}  # what a stage counts, where it is not documents
 
 CSS = """
@@ -34,7 +36,7 @@ th{font-weight:600;color:var(--soft);font-size:.85rem}td.n,th.n{text-align:right
 .bar{display:flex;height:14px;border-radius:3px;overflow:hidden;background:var(--tint);min-width:200px}
 .k{background:var(--kept)}.d{background:var(--drop)}.f{background:var(--fail)}
 .legend span{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .35em 0 1em}
-.off{color:var(--drop)}code,pre{font:13px/1.45 ui-monospace,monospace}
+.off{color:var(--drop)}.lost{color:var(--fail);font-weight:600}code,pre{font:13px/1.45 ui-monospace,monospace}
 pre{background:var(--tint);padding:.8rem;overflow:auto;border-radius:4px}
 .text{white-space:pre-wrap;background:var(--tint);border-radius:4px;padding:.5rem .7rem;margin:.2rem 0 .8rem}
 .wide{overflow-x:auto}details{margin:.4rem 0}summary{cursor:pointer}.url{overflow-wrap:anywhere}
@@ -53,19 +55,21 @@ def write(root: str) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>Report of {_e(root.rsplit('/', 1)[-1])}</title><style>{CSS}</style>",
         f"<h1>Report of {_e(root.rsplit('/', 1)[-1])}</h1>{_lead(stages)}",
+        _set_aside(stages),
         "<h2>Funnel</h2>",
         _funnel(stages),
         "<h2>Why documents went</h2>",
         "".join(_reasons(name, entry) for name, entry in stages.items() if entry["dropped"]),
         "<h2>By source</h2>",
         _sources(stages),
+        _fetched(stages),
         _benchmarks(root),
         _mixture(root),
         _model(root),
         _scores(root),
         _kept(root),
         _dropped(root, stages),
-        _errors(root),
+        _errors(root, stages),
         f"<h2>Recipe</h2><details><summary>all keys</summary><pre>"
         f"{_e(yaml.safe_dump(manifest['recipe'], sort_keys=False, allow_unicode=True))}</pre></details>",
     ]
@@ -89,6 +93,10 @@ def show(root: str, console: Console) -> None:
         counts = [f"{n:,}" for n in (entry["read"], entry["kept"], sum(entry["dropped"].values()), entry["failed"])]
         table.add_row(name, *counts, ", ".join(f"{reason} {number:,}" for reason, number in top))
     console.print(table)
+    for name, numbers in fetched(stages).items():
+        console.print(f"\nfetched by {name}: " + ", ".join(f"{_amount(key, n)} {key}" for key, n in numbers.items()))
+    for name, number, lost in _lost(stages):
+        console.print(f"\n[red]{name}: {number:,} splits ({size(lost)}) set aside[/], named in {root}/errors")
     if "tokenize" in stages:
         console.print(f"\ntokens  {stages['tokenize']['extra'].get('tokens', 0):,} in {storage.join(root, 'tokens')}")
     console.print(f"report  {storage.join(root, 'report.html')}")
@@ -170,6 +178,48 @@ def _sources(stages: dict[str, Any]) -> str:
     return f"{says}<div class=wide><table><tr><th>source{head}{rows}</table></div>"
 
 
+def fetched(stages: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """By stage that read from afar what its tasks counted: requests, retries, bytes ..."""
+    prefix = "fetch_"
+    found = {
+        name: {key.removeprefix(prefix).replace("_", " "): n for key, n in entry["extra"].items() if prefix in key}
+        for name, entry in stages.items()
+    }
+    return {name: counts for name, counts in found.items() if counts}
+
+
+def _fetched(stages: dict[str, Any]) -> str:
+    found = fetched(stages)
+    if not found:
+        return ""
+    keys = sorted({key for counts in found.values() for key in counts})
+    head = "".join(f"<th class=n>{_e(key)}" for key in keys)
+    rows = "".join(
+        f"<tr><td>{name}" + "".join(f"<td class=n>{_amount(key, counts.get(key, 0))}" for key in keys)
+        for name, counts in found.items()
+    )
+    says = "<p class=soft>from web servers, by tasks that came to their end</p>"
+    return f"<h2>Fetched</h2>{says}<div class=wide><table><tr><th>stage{head}{rows}</table></div>"
+
+
+def _lost(stages: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """(stage, splits set aside, their bytes)."""
+    found = ((name, entry["extra"]) for name, entry in stages.items())
+    return [
+        (name, extra["set_aside_splits"], extra["set_aside_bytes"])
+        for name, extra in found
+        if "set_aside_splits" in extra
+    ]
+
+
+def _set_aside(stages: dict[str, Any]) -> str:
+    return "".join(
+        f"<p class=lost>{name}: {number:,} {'split is' if number == 1 else 'splits are'} set aside, {size(lost)} of "
+        "input that nobody has read: the workers that were at it died. Each part is one failed record below."
+        for name, number, lost in _lost(stages)
+    )
+
+
 def _mixture(root: str) -> str:
     """What the plan asked for beside what stands in the training shards."""
     path = storage.join(root, "mix.json")
@@ -229,7 +279,7 @@ def _model(root: str) -> str:
 def _scores(root: str) -> str:
     """Histograms of the score for kept and dropped documents."""
     counts = {True: np.zeros(20, int), False: np.zeros(20, int)}
-    for path in storage.glob(storage.join(root, "scores", "*.parquet")):
+    for path in _some(root, "scores"):
         table = storage.read_table(path)
         score = table["score"].to_numpy()
         kept = table["kept"].to_numpy(zero_copy_only=False)
@@ -256,7 +306,7 @@ def _scores(root: str) -> str:
 def _kept(root: str) -> str:
     """Texts of the corpus, drawn by key so that two reports of one run show the same."""
     rows: list[tuple[int, dict[str, Any]]] = []
-    for path in storage.glob(storage.join(root, "corpus", "*.parquet")):
+    for path in _some(root, "corpus"):
         table = storage.read_table(path, ["id", "url", "source", "text"])
         if len(table):
             rank = draw.keys(table["id"].to_pylist(), 0, "report")
@@ -273,21 +323,28 @@ def _kept(root: str) -> str:
 
 def _dropped(root: str, stages: dict[str, Any]) -> str:
     """For each reason a few of the URLs that it took."""
-    tables = [storage.read_table(path) for path in storage.glob(storage.join(root, "dropped", "*.parquet"))]
-    if not tables:
-        return ""
-    table = pa.concat_tables(tables)
-    table = table.filter(pc.field("reason") != "not_a_page")
-    parts = []
-    for stage in stages:
-        mine = table.filter(pc.field("stage") == stage)
-        reasons = mine["reason"].value_counts().to_pylist()
-        for entry in sorted(reasons, key=lambda item: (-item["counts"], item["values"]))[:REASONS_SHOWN]:
-            rows = mine.filter(pc.field("reason") == entry["values"])
+    drawn: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = {}
+    for path in _some(root, "dropped"):
+        table = storage.read_table(path, ["id", "url", "file", "stage", "reason", "detail"])
+        for pair in table.select(["stage", "reason"]).group_by(["stage", "reason"]).aggregate([]).to_pylist():
+            rows = table.filter((pc.field("stage") == pair["stage"]) & (pc.field("reason") == pair["reason"]))
             rank = draw.keys(rows["id"].to_pylist(), 0, "report")
-            some = rows.take(pa.array(np.argsort(rank)[:SAMPLES])).to_pylist()
-            lines = "".join(f"<tr><td class=url>{_e(row['url'] or row['file'])}<td>{_e(row['detail'])}" for row in some)
-            title = f"{stage}: <code>{entry['values']}</code> ({entry['counts']:,})"
+            first = np.argsort(rank)[:SAMPLES]
+            some = zip(rank[first].tolist(), rows.take(pa.array(first)).to_pylist(), strict=True)
+            drawn.setdefault((pair["stage"], pair["reason"]), []).extend(some)
+    if not drawn:
+        return ""
+    parts = []
+    for stage, entry in stages.items():
+        ordered = sorted(entry["dropped"].items(), key=lambda item: (-item[1], item[0]))
+        for reason, number in [item for item in ordered if (stage, item[0]) in drawn and item[0] != Reason.not_a_page][
+            :REASONS_SHOWN
+        ]:
+            rows = sorted(drawn[stage, reason], key=lambda item: item[0])[:SAMPLES]
+            lines = "".join(
+                f"<tr><td class=url>{_e(row['url'] or row['file'])}<td>{_e(row['detail'])}" for _, row in rows
+            )
+            title = f"{stage}: <code>{reason}</code> ({number:,})"
             parts.append(f"<details><summary>{title}</summary><table>{lines}</table></details>")
     return (
         "<h2>Dropped, by reason</h2><p class=soft>a few of each; <code>curate why DIR URL</code> tells of any</p>"
@@ -295,18 +352,34 @@ def _dropped(root: str, stages: dict[str, Any]) -> str:
     )
 
 
-def _errors(root: str) -> str:
-    tables = [storage.read_table(path) for path in storage.glob(storage.join(root, "errors", "*.parquet"))]
-    if not tables:
+def _errors(root: str, stages: dict[str, Any]) -> str:
+    shown: list[dict[str, Any]] = []
+    for path in _some(root, "errors"):
+        shown += storage.read_table(path).slice(0, ERRORS_SHOWN - len(shown)).to_pylist()
+        if len(shown) == ERRORS_SHOWN:
+            break
+    if not shown:
         return ""
-    table = pa.concat_tables(tables)
     rows = "".join(
-        f"<tr><td class=url>{_e(row['file'])}<td class=n>{row['offset']:,}<td>{_e(row['error'])}"
-        for row in table.slice(0, ERRORS_SHOWN).to_pylist()
+        f"<tr><td class=url>{_e(row['file'])}<td class=n>{row['offset']:,}<td>{_e(row['error'])}" for row in shown
     )
     head = "<tr><th>file<th class=n>offset<th>error"
-    more = f"<p class=soft>and {len(table) - ERRORS_SHOWN:,} more in errors/</p>" if len(table) > ERRORS_SHOWN else ""
+    further = sum(entry["failed"] for entry in stages.values()) - len(shown)
+    more = f"<p class=soft>and {further:,} more in errors/</p>" if further > 0 else ""
     return f"<h2>Records that could not be read</h2><div class=wide><table>{head}{rows}</table></div>{more}"
+
+
+def _some(root: str, kind: str) -> list[str]:
+    """The files of a kind, or of more than `MOST_FILES` so many, drawn by key."""
+    paths = storage.glob(storage.join(root, kind, "*.parquet"))
+    if len(paths) <= MOST_FILES:
+        return paths
+    rank = draw.keys([path.rsplit("/", 1)[-1] for path in paths], 0, "report")
+    return [paths[at] for at in np.sort(np.argsort(rank)[:MOST_FILES])]
+
+
+def _amount(key: str, number: int) -> str:
+    return size(number) if "bytes" in key else f"{number:,}"
 
 
 def _number(value: Any) -> str:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curate import storage
-from curate.errors import ConservationError, CurateError, InputError, StaleError, UsageError
-from pipelines import guard, io, web
+from curate.errors import ConservationError, InputError, StaleError, UsageError
+from pipelines import guard, io, receipts, tasks, web
+from pipelines.attempts import Attempts, failure
 from pipelines.context import Context
 from pipelines.engine import Engine
 from pipelines.graph import STAGES, Stage, Step
@@ -48,6 +49,14 @@ class Run:
         Raises:
             CurateError: with everything that succeeded kept, so that the same command goes on from there.
         """
+        try:
+            return self._run(stages)
+        except OSError as error:
+            if guard.is_full(error):
+                raise guard.FullError(guard.full(self.root, error)) from error
+            raise
+
+    def _run(self, stages: Sequence[Stage]) -> dict[str, Any]:
         web.install(self.recipe.fetch)
         self.listings = Listings()
         for stage in stages:
@@ -153,65 +162,41 @@ class Run:
     def _run_step(self, stage: Stage, step: Step, context: Context) -> bool:
         """Whether anything had to be done."""
         folder = context.receipts(step.name)
-        tasks = step.plan(context)
-        done = sound(self.root, folder)
-        pending = [task for task in tasks if task.name not in done]
-        if not pending:
+        done = receipts.sound(self.root, folder)
+        attempts = Attempts(stage, step, context, self.engine, self.progress)
+        pending = attempts.list(task for task in step.plan(context) if task.name not in done)
+        if not pending.number:
             return False
-        storage.remove(storage.join(folder, "failed"))
-        with self.progress.step(stage, step, len(tasks), folder):
-            self.engine.run(
-                lambda pipeline: step.build(pipeline, context, tasks, pending),
-                name=f"{stage.name}-{step.name}",
-                size=sum(int(task.data.get("bytes", 0)) for task in pending),
-                tasks=len(pending),
-                bytes_per_worker=step.bytes_per_worker,
-            )
-        missing = [task.name for task in pending if task.name not in io.finished(folder)]
+        number = len(done) + pending.number
+        storage.remove(guard.notes_folder(folder))
+        with self.progress.step(stage, step, number, folder):
+            missing = attempts.work(pending)
         if missing:
-            raise CurateError(failure(stage, folder, missing, len(tasks)))
+            raise failure(stage, folder, missing, number)
+        if attempts.stops:
+            sweep(self.root)
+        for left in (tasks.folder(folder), guard.notes_folder(folder)):
+            storage.remove(left)
+        receipts.fold(folder)
         return True
-
-
-def failure(stage: Stage, folder: str, missing: list[str], number: int) -> str:
-    """What went wrong, in a screen: the first errors, and where the rest lies."""
-    lines = [f"stage {stage.name}: {len(missing)} of {number} tasks failed; the others are kept."]
-    notes = [(name, storage.read_json(guard.note_path(folder, name))) for name in missing[:3] if _noted(folder, name)]
-    for name, note in notes:
-        lines.append(f"  {name}: {note['error']}")
-        if not note["mendable"]:
-            lines.append(f"    its traceback is in {guard.note_path(folder, name)}")
-    if not notes:
-        lines.append("  they left no note: a worker was lost (memory?), or the engine gave up")
-    lines.append(
-        "Mend the cause (a damaged file of the run: delete it) and run the same command again: it does what is missing."
-    )
-    return "\n".join(lines)
-
-
-def _noted(folder: str, name: str) -> bool:
-    return storage.exists(guard.note_path(folder, name))
-
-
-def sound(root: str, folder: str) -> set[str]:
-    """Names of tasks with a receipt whose files are all there; a receipt whose file is gone is withdrawn."""
-    names = set()
-    for name, receipt in io.read_receipts(folder):
-        if all(storage.exists(storage.join(root, output)) for output in receipt["outputs"]):
-            names.add(name)
-        else:
-            storage.remove(storage.join(folder, f"{name}.json"))
-    return names
 
 
 def total(stage: Stage, step: Step, context: Context) -> dict[str, Any]:
     """The step's receipts, summed and checked; `off` where a task found that the stage cannot be had."""
     tally, off = io.Tally(), None
-    for _, receipt in io.read_receipts(context.receipts(step.name)):
+    number = 0
+    for _, receipt in receipts.read(context.receipts(step.name)):
+        number += 1
         tally.add(receipt)
         off = receipt["info"].get("off", off)
     counts = tally.as_dict()
     io.check(f"stage {stage.name}, step {step.name}", counts)
+    if (lost := counts["extra"].get("set_aside_splits", 0)) > context.recipe.max_failed * number:
+        raise InputError(
+            f"stage {stage.name}: {lost} of {number} tasks were set aside, since their workers died, a larger share "
+            f"than max_failed {context.recipe.max_failed}. {context.path('errors')} names each: give the workers more "
+            f"memory or run fewer, remove {context.path(io.RECEIPTS, stage.name)} and run again; or raise max_failed"
+        )
     return {**counts, "off": off} if off else counts
 
 

@@ -3,15 +3,30 @@
 Elements are tasks (a name and a few numbers) or blocks (Arrow batches, numpy arrays): never single documents.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from pipelines import guard, io, web
+from pipelines import guard, io, tasks, web
 from pipelines.context import Context
+
+
+@dataclass
+class ReadTasks(beam.PTransform):
+    """Nothing -> PCollection[Task]: what was listed for the workers, of which the graph itself holds no task."""
+
+    listed: tasks.Listed
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        folder, parts = self.listed.folder, range(self.listed.parts)
+        return begin | "Parts" >> beam.Create(parts) | "Read" >> beam.FlatMap(_read_part, folder)
+
+
+def _read_part(part: int, folder: str) -> Iterator[io.Task]:
+    return tasks.read_part(folder, part)
 
 
 class AttemptTask(beam.DoFn):
@@ -92,18 +107,23 @@ class _Receive(beam.DoFn):
 
 @dataclass
 class Receive(beam.PTransform):
-    """PCollection[(int, block)] -> PCollection[]: task number k works on all blocks of partition k, in no stated order.
+    """PCollection[(int, block)] -> PCollection[]: the task whose number is k works on all blocks of partition k, in no
+    stated order.
 
-    The tasks are part of the graph, so that a partition to which nobody sent anything still writes its empty file.
+    The tasks take part, so that a partition to which nobody sent anything still writes its empty file.
     """
 
     context: Context
     step: str
-    tasks: Sequence[tuple[int, io.Task]]
+    listed: tasks.Listed
     work: Callable[[Context, io.Task, list[Any]], None]
 
     def expand(self, blocks: beam.PCollection) -> beam.PCollection:
-        numbered = blocks.pipeline | "Tasks" >> beam.Create(self.tasks)
+        numbered = (
+            blocks.pipeline
+            | "Tasks" >> ReadTasks(self.listed)
+            | "Number" >> beam.Map(lambda task: (task.data["number"], task))
+        )
         return (
             {"blocks": blocks, "task": numbered}
             | "Group" >> beam.CoGroupByKey()

@@ -11,7 +11,7 @@ import apache_beam as beam
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 
 from curate import storage
-from pipelines import graph, recipe
+from pipelines import graph, recipe, tasks
 from pipelines.context import Context
 from pipelines.io import Task, mark_path
 
@@ -52,8 +52,7 @@ def labels(tmp_path: Path) -> str:
         for step in stage.steps:
             pipeline = beam.Pipeline(runner="DirectRunner")
             context = Context(str(tmp_path), stage.name, recipe.Recipe())
-            tasks = [Task("one", {"number": 0})]
-            step.build(pipeline, context, tasks, tasks)
+            step.build(pipeline, context, tasks.write(str(tmp_path / "pending"), [Task("one", {"number": 0})]))
             visitor = Labels()
             pipeline.visit(visitor)
             lines += [f"{stage.name} {step.name}", *(f"    {label}" for label in visitor.found)]

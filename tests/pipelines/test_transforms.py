@@ -8,7 +8,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from curate import storage
-from pipelines import io, recipe, transforms
+from pipelines import io, recipe, tasks, transforms
 from pipelines.context import Context
 from pipelines.engine import Engine, check_flags, last_words
 
@@ -30,8 +30,8 @@ def double(context: Context, task: io.Task) -> None:
 
 
 def test_each_task_leaves_a_receipt_or_a_note(context: Context) -> None:
-    tasks = [io.Task("a", {"n": 1}), io.Task("bad"), io.Task("b", {"n": 2})]
-    run(lambda p: p | beam.Create(tasks) | transforms.RunTasks(context, "step", double))
+    some = tasks.write(context.path("some"), [io.Task("a", {"n": 1}), io.Task("bad"), io.Task("b", {"n": 2})])
+    run(lambda p: p | transforms.ReadTasks(some) | transforms.RunTasks(context, "step", double))
     found = dict(io.read_receipts(context.receipts("step")))
     assert {name: receipt["info"] for name, receipt in found.items()} == {"a": {"twice": 2}, "b": {"twice": 4}}
     assert storage.read_json(context.receipts("step") + "/failed/bad.json")["error"] == "ValueError: seven"
@@ -51,12 +51,12 @@ def receive(context: Context, task: io.Task, blocks: list[int]) -> None:
 
 
 def test_blocks_meet_by_partition_and_the_empty_one_is_there(context: Context) -> None:
-    tasks = [io.Task("x", {"numbers": [1, 2, 3]}), io.Task("y", {"numbers": [5]})]
-    waiting = [(number, io.Task(f"p{number}")) for number in range(3)]
+    senders = [io.Task("x", {"numbers": [1, 2, 3]}), io.Task("y", {"numbers": [5]})]
+    waiting = tasks.write(context.path("waiting"), [io.Task(f"p{number}", {"number": number}) for number in range(3)])
     run(
         lambda p: (
             p
-            | beam.Create(tasks)
+            | beam.Create(senders)
             | transforms.Send(context, send)
             | transforms.Join(context, join)
             | transforms.Receive(context, "step", waiting, receive)
@@ -80,8 +80,8 @@ def keep(context: Context, task: io.Task, merged: set[str]) -> None:
 
 @pytest.mark.parametrize("names", [[], ["a"], list("abcdefgh")])
 def test_merge_in_a_tree(context: Context, names: list[str]) -> None:
-    tasks = [io.Task(name) for name in names]
-    run(lambda p: p | beam.Create(tasks) | transforms.MergeInto(context, "step", io.Task("all"), read, union, keep))
+    readers = [io.Task(name) for name in names]
+    run(lambda p: p | beam.Create(readers) | transforms.MergeInto(context, "step", io.Task("all"), read, union, keep))
     assert dict(io.read_receipts(context.receipts("step")))["all"]["info"]["merged"] == names
 
 
