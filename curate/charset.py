@@ -91,7 +91,8 @@ _HEAD = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ATTRIBUTE = re.compile(rb"([^\s/=>\"']+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s>\"']+))")
-_RUN = re.compile(rb"[^<>]+")
+_BEYOND = re.compile(rb"[\x80-\xff]")
+_ANGLE = re.compile(rb"[<>]")
 _TOGETHER = re.compile(rb"[\x80-\xff]{2,}")
 _CONTROL = re.compile(rb"[\x80-\x9f]")
 
@@ -268,13 +269,13 @@ def _wide(head: bytes) -> str | None:
 
 def _sample(body: bytes) -> bytes:
     """The first `SAMPLE_BYTES` of text and tags that hold bytes beyond ASCII: the others tell the detector nothing."""
-    runs, size = [], 0
-    for match in _RUN.finditer(body):
-        if not match[0].isascii():
-            runs.append(match[0])
-            size += len(match[0])
-            if size >= SAMPLE_BYTES:
-                break
+    runs, size, at = [], 0, 0
+    while size < SAMPLE_BYTES and (found := _BEYOND.search(body, at)):
+        before = max(body.rfind(angle, at, found.start()) for angle in (b"<", b">"))
+        after = _ANGLE.search(body, found.end())
+        start, at = max(at, before + 1), after.start() if after else len(body)
+        runs.append(body[start:at])
+        size += at - start
     return b"\n".join(runs)[:SAMPLE_BYTES]
 
 
