@@ -23,7 +23,7 @@ from curate.render import render
 Mask = npt.NDArray[np.bool_]
 
 # Of 12,998 real pages, 3,778 kept: docs/extraction.md, "The cascade".
-MARGIN = 1.1  # by which a rule's limit is loosened
+MARGIN = 1.25  # by which a rule's limit is loosened
 SURE = 0.5  # probability of a language that is not wanted
 MIN_CHARS = 200  # of the main text, for its language to tell
 

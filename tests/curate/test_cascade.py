@@ -47,9 +47,8 @@ def test_a_language_goes_when_it_is_sure() -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (44, Reason.too_few_words),
-        (45, Reason.too_few_words),
-        (46, None),  # 50 / 1.1 = 45.5: the limit is loosened
+        (39, Reason.too_few_words),
+        (40, None),  # 50 / 1.25
     ],
 )
 def test_limits_are_loosened(words: int, reason: Reason | None) -> None:
