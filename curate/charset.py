@@ -207,10 +207,13 @@ def _legacy(body: bytes, content_type: str, markup: bool) -> Decoded:
 def _candidates(body: bytes, labels: list[str]) -> Iterator[str]:
     """Codecs to try, most trusted first; the detector runs only where a label alone does not do."""
     said = [name for name in labels if name != "utf-8"]
+    agreed = said[0] if len(set(said)) == 1 else ""
+    if agreed and agreed != "cp1252":
+        yield agreed
     sample = _sample(body)
     together = _together(sample)
-    if len(set(said)) == 1 and (said[0] != "cp1252" or together <= LATIN_TOGETHER):
-        yield said[0]
+    if agreed == "cp1252" and together <= LATIN_TOGETHER:
+        yield agreed
     guess = _guess(sample, body, together)
     if guess and (guess in said or not set(said) - {"cp1252"}):
         yield guess
