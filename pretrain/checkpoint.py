@@ -218,7 +218,7 @@ class Saver:
         temporary = target.with_name(f"{storage.TEMPORARY}{target.name}")
         temporary.mkdir(parents=True, exist_ok=True)
         for name, part in zip((MODEL, OPTIMIZER), tensors, strict=True):
-            save_file(part, temporary / name)
+            write_tensors(temporary / name, part)
         self._commit(state, target)
 
     def _commit(self, state: State, target: Path) -> None:
@@ -317,6 +317,26 @@ def _load(folder: Path, tensors: Mapping[str, Tensor], *, moments: bool) -> None
             load_distributed(dict(tensors), storage_reader=reader)
     except (SafetensorError, OSError, CheckpointException) as error:
         raise ModelError(f"{folder} is unreadable: {storage.reason(error)}; {advice}") from error
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, which appears whole or not at all, and is on the disk then.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    temporary = path.with_name(f"{storage.TEMPORARY}{path.name}")
+    with open(temporary, "wb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+    try:
+        save_file(tensors, temporary, metadata)
+        # safetensors puts a file of its own there, which none but its owner may read.
+        temporary.chmod(mode)
+        _flush(temporary)
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush(path.parent)
 
 
 def _flush(path: Path) -> None:

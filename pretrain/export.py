@@ -1,9 +1,6 @@
 """A checkpoint as a folder that transformers loads: config.json, model.safetensors and the tokenizer."""
 
-import os
 from pathlib import Path
-
-from safetensors.torch import save_file
 
 from curate import storage
 from curate.errors import UsageError
@@ -37,9 +34,7 @@ def export(source: Path, out: Path, kind: Format | None = None) -> tuple[Path, F
     tensors = interchange.to_tensors(model, kind)
     end_of_text = load_tokenizer(folder).id_to_token(state.end_of_text)
     out.mkdir(parents=True, exist_ok=True)
-    temporary = out / f"{checkpoint.MODEL}{storage.TEMPORARY}"
-    save_file(tensors, temporary, metadata={"format": "pt"})
-    os.replace(temporary, out / checkpoint.MODEL)
+    checkpoint.write_tensors(out / checkpoint.MODEL, tensors, {"format": "pt"})
     with storage.atomic(str(out / TOKENIZER)) as file:
         file.write((folder / TOKENIZER).read_bytes())
     storage.write_json(

@@ -3,14 +3,13 @@
 Weights are read from safetensors alone, whole or in parts: a pytorch_model.bin is a pickle, and could run code.
 """
 
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -71,9 +70,7 @@ def convert(source: Path, out: Path, *, end_of_text: str | None = None) -> State
         torch=torch.__version__,
     )
     out.mkdir(parents=True, exist_ok=True)
-    temporary = out / f"{checkpoint.MODEL}{storage.TEMPORARY}"
-    save_file(tensors, temporary)
-    os.replace(temporary, out / checkpoint.MODEL)
+    checkpoint.write_tensors(out / checkpoint.MODEL, tensors)
     with storage.atomic(str(out / TOKENIZER)) as file:
         file.write(tokenizer_file.read_bytes())
     storage.write_json(str(out / checkpoint.STATE), asdict(state))

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from curate.errors import InputError, ModelError, UsageError
 from pretrain import checkpoint, export, importer
 from pretrain.presets import Preset
+from pretrain.run import TrainConfig
 from pretrain.sample import SampleConfig, Sampler
-from pretrain.train import TrainConfig, Trainer
+from pretrain.train import Trainer
 
 
 @pytest.fixture
@@ -38,6 +39,23 @@ def make_run(tokens_dir: Path, tmp_path: Path, micro: Preset, recorder: Any) -> 
         return out
 
     return make
+
+
+def test_weights_are_as_readable_as_what_lies_beside_them(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export.export(run, tmp_path / "hf")
+    importer.convert(tmp_path / "hf", tmp_path / "back")
+    for folder in (checkpoint.resolve(run), tmp_path / "hf", tmp_path / "back"):
+        assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+    def full(*given: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        export.export(run, tmp_path / "full")
+    assert not any((tmp_path / "full").iterdir())
 
 
 @pytest.mark.parametrize(
