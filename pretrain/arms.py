@@ -1,7 +1,7 @@
 """What is compared, and on what: arms of training tokens, and held-out passages that none of them holds."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from curate import draw
 from curate.errors import InputError, StaleError, UsageError
-from curate.shards import Ids, Split, Tokens, open_tokens
-from pretrain.evaluate import Held
+from curate.shards import Ids, Tokens, open_tokens
+from pretrain.evaluate import Held, documents
 from pretrain.run import open_stream
 from pretrain.sample import load_tokenizer
 
@@ -100,7 +100,7 @@ def passages(folder: str, most_tokens: int) -> Passages:
     split = tokens.split(SPLIT)
     widths = _widths(Path(folder.removeprefix("file://")))
     rows = []
-    for id_, source, size, ids in _documents(split):
+    for id_, source, size, ids in documents(split):
         if not size:
             continue
         if len(ids) > most_tokens:
@@ -141,7 +141,7 @@ def check(arms: Sequence[Arm], folder: str) -> dict[str, Tokens]:
     """
     held = open_tokens(folder)
     names, contents = dict[str, str](), dict[bytes, str]()
-    for id_, source, size, ids in _documents(held.split(SPLIT)):
+    for id_, source, size, ids in documents(held.split(SPLIT)):
         if size:
             names[id_] = source
             contents[_content(ids)] = id_
@@ -154,7 +154,7 @@ def check(arms: Sequence[Arm], folder: str) -> dict[str, Tokens]:
                 f"{held.manifest.tokenizer[:12]}: tokenize both with one (tokenize.tokenizer: PATH of a tokenizer.json)"
             )
         open_stream(tokens, arm.weights)
-        for id_, source, _, ids in _documents(tokens.split("train")):
+        for id_, source, _, ids in documents(tokens.split("train")):
             if arm.weights is not None and not arm.weights[source]:
                 continue
             found = id_ if id_ in names else contents.get(_content(ids))
@@ -165,17 +165,6 @@ def check(arms: Sequence[Arm], folder: str) -> dict[str, Tokens]:
                 )
         out[arm.name] = tokens
     return out
-
-
-def _documents(split: Split) -> Iterator[tuple[str, str, int, Ids]]:
-    """(id, source, bytes, ids of the text) of each document."""
-    for shard in split.shards:
-        table = shard.documents()
-        columns = (table[name].to_pylist() for name in ("id", "source", "bytes"))
-        for index, (id_, source, size) in enumerate(zip(*columns, strict=True)):
-            # The first document of a shard owns the leading end-of-text too.
-            begin, end = int(shard.starts[index]) + (index == 0), int(shard.starts[index + 1]) - 1
-            yield id_, source, size, shard.ids[begin:end]
 
 
 def _content(ids: Ids) -> bytes:

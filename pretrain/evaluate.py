@@ -76,23 +76,27 @@ def choose(split: Split, end_of_text: int, *, limit: int | None = None) -> Held:
 
     Documents without a byte of text are left out: they have nothing to predict.
     """
-    rows = []
-    for shard in split.shards:
-        table = shard.documents()
-        columns = (table[name].to_pylist() for name in ("id", "source", "bytes"))
-        for index, (id_, source, nbytes) in enumerate(zip(*columns, strict=True)):
-            if nbytes:
-                # The first document of a shard owns the leading end-of-text too.
-                begin, end = int(shard.starts[index]) + (index == 0), int(shard.starts[index + 1]) - 1
-                rows.append((draw.key("pretrain.held", id_), id_, source, nbytes, shard.ids[begin:end]))
+    rows = [row for row in documents(split) if row[2]]
+    rows.sort(key=lambda row: (draw.key("pretrain.held", row[0]), row[0]))
     held, taken = Held([], [], [], end_of_text), dict[str, int]()
-    for _, _, source, nbytes, ids in sorted(rows, key=lambda row: row[:2]):
+    for _, source, size, ids in rows:
         if limit is None or taken.get(source, 0) < limit:
             taken[source] = taken.get(source, 0) + len(ids)
             held.ids.append(ids)
             held.sources.append(source)
-            held.bytes.append(nbytes)
+            held.bytes.append(size)
     return held
+
+
+def documents(split: Split) -> Iterator[tuple[str, str, int, Ids]]:
+    """(id, source, bytes of the text, ids of the text) of each document."""
+    for shard in split.shards:
+        table = shard.documents()
+        columns = (table[name].to_pylist() for name in ("id", "source", "bytes"))
+        for index, (id_, source, size) in enumerate(zip(*columns, strict=True)):
+            # The first document of a shard owns the leading end-of-text too.
+            begin, end = int(shard.starts[index]) + (index == 0), int(shard.starts[index + 1]) - 1
+            yield id_, source, size, shard.ids[begin:end]
 
 
 def document_nats(model: GPT, held: Held) -> npt.NDArray[np.float64]:

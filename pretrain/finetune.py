@@ -17,14 +17,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from curate import draw, storage
@@ -33,13 +31,13 @@ from curate.shards import TOKENIZER
 from pretrain import checkpoint, labelled, machine
 from pretrain.classifier import Batch, Classifier
 from pretrain.labelled import SPECIALS, Accuracy, Correlation, Encoder, Example, Ids, TaskName
+from pretrain.metrics import METRICS, line_of, read_metrics
 from pretrain.model import GPT
 from pretrain.presets import ModelConfig
 from pretrain.sample import load_tokenizer
 
 VERSION = 1
 MODEL = "model.safetensors"
-METRICS = "metrics.jsonl"
 _HEADER = "progress"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -242,18 +240,18 @@ class _Run:
         config, steps, epoch = self.config, self.progress.steps, self.progress.epoch
         optimizer, path = self._optimizer(), self.out / METRICS
         # A killed run may have written lines of steps that it had not saved.
-        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        kept = [line for line in read_metrics(self.out) if line["step"] <= self.progress.done]
         with storage.atomic(str(path)) as file:
-            file.writelines(line for line in lines if json.loads(line)["step"] <= self.progress.done)
+            file.writelines(map(line_of, kept))
         result = None
         with open(path, "ab", buffering=0) as metrics:
             for step in range(self.progress.done, steps):
                 line = self._step(optimizer, step)
-                metrics.write(_line({"step": step + 1} | line))
+                metrics.write(line_of({"step": step + 1} | line))
                 ends = (step + 1) % epoch == 0
                 if ends and self.held is not None:
                     result = self._held()
-                    metrics.write(_line({"step": step + 1, "held": asdict(result)}))
+                    metrics.write(line_of({"step": step + 1, "held": asdict(result)}))
                 if ends or (step + 1) % config.save == 0:
                     self._save(optimizer, step + 1)
                     note(f"step {step + 1} of {steps}: loss {line['loss']:.4f}, language {line['language']:.4f}")
@@ -332,8 +330,8 @@ class _Run:
         if done < progress.steps:
             for name, parameter in self.model.named_parameters():
                 tensors |= {f"{kind}.{name}": optimizer.state[parameter][kind].cpu() for kind in _MOMENTS}
-        with storage.atomic(str(self.out / MODEL)) as file:
-            save_file(tensors, file.name, metadata={_HEADER: json.dumps(asdict(progress), sort_keys=True)})
+        header = {_HEADER: json.dumps(asdict(progress), sort_keys=True)}
+        checkpoint.write_tensors(self.out / MODEL, tensors, header)
 
 
 def _read(path: Path, *, moments: bool) -> tuple[Progress, dict[str, Tensor]]:
@@ -364,10 +362,6 @@ def _digest(gpt: GPT) -> str:
     for name, tensor in sorted(gpt.state_dict().items()):
         digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, sort_keys=True).encode() + b"\n"
 
 
 @contextlib.contextmanager

@@ -110,7 +110,7 @@ class Metrics:
         """
         kept = [line for line in read_metrics(out) if line["samples"] <= samples]
         with storage.atomic(str(out / METRICS)) as file:
-            file.write(b"".join(_line(line) for line in kept))
+            file.write(b"".join(line_of(line) for line in kept))
         self._file = open(out / METRICS, "ab")  # noqa: SIM115
         self._sinks = sinks
         for sink in sinks:
@@ -129,7 +129,7 @@ class Metrics:
 
     def add(self, line: dict[str, Any]) -> None:
         """Write a line; the numbers in it, at any depth, go to the sinks under their path."""
-        self._file.write(_line(line))
+        self._file.write(line_of(line))
         self._file.flush()
         numbers = dict(_numbers(line))
         for sink in self._sinks:
@@ -164,7 +164,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         raise InputError(f"{path} is damaged: {error}; remove it, the run does not need it") from error
 
 
-def _line(value: dict[str, Any]) -> bytes:
+def line_of(value: dict[str, Any]) -> bytes:
+    """A line of JSON.
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
     return json.dumps(value, allow_nan=False).encode("ascii") + b"\n"
 
 

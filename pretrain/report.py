@@ -19,7 +19,7 @@ from curate.errors import InputError
 from curate.shards import open_tokens
 from pretrain import checkpoint, machine, page
 from pretrain.evaluate import Score
-from pretrain.metrics import read_lines, read_metrics
+from pretrain.metrics import line_of, read_lines, read_metrics
 from pretrain.page import Series
 from pretrain.run import Step, Watcher
 from pretrain.sample import SampleConfig, generate, load_tokenizer
@@ -58,7 +58,7 @@ class Journal:
                 sources = open_tokens(self._trainer.config.data).manifest.splits["train"].sources
                 kept.append({"tokens": tokens, "corpus": {name: each.tokens for name, each in sources.items()}})
             with storage.atomic(str(self._trainer.out / JOURNAL)) as file:
-                file.write(b"".join(_line(line) for line in [*kept, {"tokens": tokens, "seconds": 0.0}]))
+                file.write(b"".join(line_of(line) for line in [*kept, {"tokens": tokens, "seconds": 0.0}]))
 
     def step(self, step: Step) -> None:
         self._inner.step(step)
@@ -84,7 +84,7 @@ class Journal:
     def _write(self, line: dict[str, Any]) -> None:
         if self._trainer is not None:
             with open(self._trainer.out / JOURNAL, "ab") as file:
-                file.write(_line(line))
+                file.write(line_of(line))
 
 
 def write(out: Path) -> Path:
@@ -201,7 +201,3 @@ def _speed(journal: list[dict[str, Any]]) -> list[page.Point]:
         for before, now in itertools.pairwise(marks)
         if now["tokens"] > before["tokens"] and now["seconds"] > before["seconds"]
     ]
-
-
-def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value).encode("ascii") + b"\n"

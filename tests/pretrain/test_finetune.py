@@ -22,6 +22,7 @@ from pretrain import finetune, importer, labelled
 from pretrain.classifier import Batch, Classifier, widen
 from pretrain.finetune import FinetuneConfig, Finetuned
 from pretrain.labelled import Encoder, Example, TaskName
+from pretrain.metrics import METRICS
 from pretrain.model import GPT
 from pretrain.presets import ModelConfig
 
@@ -289,7 +290,7 @@ def test_predictions_do_not_depend_on_the_company(learn: Callable[..., Any], tmp
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / finetune.METRICS).read_text().splitlines()]
+    return [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
 
 
 class KilledError(Exception):
@@ -314,7 +315,7 @@ def test_a_stopped_run_ends_in_the_same_bytes(
         learn("classification", **settings)
     monkeypatch.undo()
     assert learn("classification", **settings) == whole
-    for name in (finetune.MODEL, finetune.METRICS, TOKENIZER):
+    for name in (finetune.MODEL, METRICS, TOKENIZER):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert [line["step"] for line in lines(tmp_path / "out") if "loss" in line] == list(range(1, 10))
     assert [line["step"] for line in lines(tmp_path / "out") if "held" in line] == [3, 6, 9]
