@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
-from curate.markup import kernel
+from curate import survey
 
 # Bytes searched for a meta charset. The WHATWG prescan reads 1,024; real pages put scripts before their meta tag.
 META_BYTES = 8192
@@ -91,8 +91,6 @@ _HEAD = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ATTRIBUTE = re.compile(rb"([^\s/=>\"']+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s>\"']+))")
-_BEYOND = re.compile(rb"[\x80-\xff]")
-_ANGLE = re.compile(rb"[<>]")
 _TOGETHER = re.compile(rb"[\x80-\xff]{2,}")
 _CONTROL = re.compile(rb"[\x80-\x9f]")
 
@@ -160,7 +158,9 @@ def decode_all(
     data = np.frombuffer(buffer, np.uint8) if buffer is not None and buffer.size else np.zeros(0, np.uint8)
     lead = -data.ctypes.data % 8  # numba reads words from aligned addresses alone
     marked, replaced = np.zeros(n, np.int8), np.zeros(n, np.int32)
-    _survey(data, data[lead : len(data) - (len(data) - lead) % 8].view(np.uint64), lead, offsets, marked, replaced)
+    survey.bodies(
+        data, data[lead : len(data) - (len(data) - lead) % 8].view(np.uint64), lead, offsets, marked, replaced
+    )
     charsets = ["utf-8"] * n
     if n and not marked.any():
         return pa.StringArray.from_buffers(n, places, pa.py_buffer(data), offset=bodies.offset), charsets, replaced
@@ -272,14 +272,8 @@ def _wide(head: bytes) -> str | None:
 
 def _sample(body: bytes) -> bytes:
     """The first `SAMPLE_BYTES` of text and tags that hold bytes beyond ASCII: the others tell the detector nothing."""
-    runs, size, at = [], 0, 0
-    while size < SAMPLE_BYTES and (found := _BEYOND.search(body, at)):
-        before = max(body.rfind(angle, at, found.start()) for angle in (b"<", b">"))
-        after = _ANGLE.search(body, found.end())
-        start, at = max(at, before + 1), after.start() if after else len(body)
-        runs.append(body[start:at])
-        size += at - start
-    return b"\n".join(runs)[:SAMPLE_BYTES]
+    out = np.empty(SAMPLE_BYTES, np.uint8)
+    return out[: survey.cut_out(np.frombuffer(body, np.uint8), out)].tobytes()
 
 
 def _together(sample: bytes) -> float:
@@ -330,67 +324,3 @@ def _damage(decoded: Decoded) -> float:
     single Latin-1 letter at the end of a page passes for a cut-off character of UTF-8."""
     beyond = len(decoded.text) - len(decoded.text.encode("ascii", "ignore"))
     return decoded.replaced / beyond if beyond else 1.0
-
-
-# SWAR, "subtract with borrow" test for a zero byte: H. S. Warren, Hacker's Delight, section 6-1.
-_ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
-_ESC, _TILDE = _ONES * np.uint64(0x1B), _ONES * np.uint64(0x7E)
-
-
-@kernel
-def _survey(data, words, lead, offsets, marked, replaced):  # type: ignore[no-untyped-def]
-    """For each body data[offsets[i]:offsets[i + 1]]: marked[i] = length of its UTF-8 mark, or -1 if it needs `decode`.
-
-    Bodies that need it: not valid UTF-8, or with NUL, escape or ~{, which may mean another charset. replaced[i] counts
-    U+FFFD in the others. `words` are the bytes from `lead` on, eight at a time.
-    """
-    for page in range(len(offsets) - 1):
-        i, stop = np.int64(offsets[page]), np.int64(offsets[page + 1])
-        mark = 0
-        if stop - i >= 3 and data[i] == 0xEF and data[i + 1] == 0xBB and data[i + 2] == 0xBF:
-            mark = 3
-            i += 3
-        sure, lost = True, 0
-        while i < stop:
-            if (i - lead) & 7 == 0:
-                while i + 8 <= stop:
-                    word = words[(i - lead) >> 3]
-                    escape, tilde = word ^ _ESC, word ^ _TILDE
-                    # Borrows make false alarms only beside a true one, and bytes beyond ASCII go the slow way anyhow.
-                    if (word | (word - _ONES) | (escape - _ONES) | (tilde - _ONES)) & _TOPS:
-                        break
-                    i += 8
-                if i >= stop:
-                    break
-            byte = data[i]
-            if byte < 0x80:
-                if byte == 0 or byte == 0x1B or (byte == 0x7E and i + 1 < stop and data[i + 1] == 0x7B):
-                    sure = False
-                    break
-                i += 1
-                continue
-            # Well-formed sequences: the Unicode Standard, table 3-7.
-            size, low, high = 0, 0x80, 0xBF
-            if 0xC2 <= byte <= 0xDF:
-                size = 2
-            elif 0xE0 <= byte <= 0xEF:
-                size = 3
-                if byte == 0xE0:
-                    low = 0xA0
-                elif byte == 0xED:
-                    high = 0x9F
-            elif 0xF0 <= byte <= 0xF4:
-                size = 4
-                if byte == 0xF0:
-                    low = 0x90
-                elif byte == 0xF4:
-                    high = 0x8F
-            sure = bool(size > 0 and i + size <= stop and low <= data[i + 1] <= high)
-            for k in range(i + 2, i + size):
-                sure = sure and bool(data[k] & 0xC0 == 0x80)
-            if not sure:
-                break
-            lost += byte == 0xEF and data[i + 1] == 0xBF and data[i + 2] == 0xBD
-            i += size
-        marked[page] = mark if sure else -1
-        replaced[page] = lost
