@@ -159,9 +159,8 @@ class Comparison:
             with machine.switches(self.device, self.config.threads):
                 for number, run in enumerate(self.runs, 1):
                     if _key(run) not in self.nats:
-                        rounds.start(
-                            number, f"{run.arm.name}, {run.rung.preset.name}, seed {run.seed}", self._work(run)
-                        )
+                        model = f"{run.arm.name}, {run.rung.preset.name}"
+                        rounds.start(number, model, run.seed, self._work(run))
                         self._train(run, rounds)
                         rounds.finish()
                     if number == self.config.seeds:

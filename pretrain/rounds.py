@@ -22,15 +22,16 @@ class Rounds:
         """
         self._console = console or Console(stderr=True, highlight=False)
         self._runs, self._left, self._done = runs, work, 0.0
-        self._number, self._name, self._work = 0, "", 0.0
+        self._number, self._model, self._name, self._work = 0, "", "", 0.0
+        self._told: set[tuple[str, str]] = set()
         self._began = self._shown = time.monotonic()
         self._first = 0
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
-    def start(self, number: int, name: str, work: float) -> None:
-        """The run that comes now: its number from 1, its name, its operations."""
-        self._number, self._name, self._work = number, name, work
+    def start(self, number: int, model: str, seed: int, work: float) -> None:
+        """The run that comes now: its number from 1, its model, its seed, its operations."""
+        self._number, self._model, self._name, self._work = number, model, f"{model}, seed {seed}", work
         if self._console.is_terminal and self._bar is None:
             self._bar = Progress(
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}"), TimeElapsedColumn(),
@@ -42,9 +43,14 @@ class Rounds:
     def finish(self) -> None:
         """The run is done."""
         self._done += self._work
+        self._model = ""
 
     def note(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
+        """Of a run, once for all its seeds."""
+        if self._model and (self._model, text) in self._told:
+            return
+        self._told.add((self._model, text))
+        self._console.print(f"{self._model}: {text}" if self._model else text, soft_wrap=True)
 
     def begin(self, tokens: int, total: int, load: float | None) -> None:
         self._first, self._tick = tokens, time.monotonic()

@@ -16,7 +16,7 @@ def show(monkeypatch: pytest.MonkeyPatch) -> str:
     file = io.StringIO()
     watcher = Rounds(4, 200.0, Console(file=file, force_terminal=False, width=160))
     for number in (3, 4):
-        watcher.start(number, f"arm, tiny, seed {number}", 100.0)
+        watcher.start(number, "arm, tiny", number, 100.0)
         watcher.begin(0, 20, None)
         for tokens in (10, 20):
             watcher.step(Step(tokens // 10, tokens, tokens, 20, 1.5, 0.1, 1.0))
@@ -37,10 +37,23 @@ def test_plain_lines_tell_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_terminal_has_one_bar() -> None:
     file = io.StringIO()
     watcher = Rounds(1, 100.0, Console(file=file, force_terminal=True, width=160))
-    watcher.start(1, "arm, tiny, seed 0", 100.0)
+    watcher.start(1, "arm, tiny", 0, 100.0)
     watcher.begin(0, 10, None)
     watcher.step(Step(1, 10, 10, 10, 1.5, 0.1, 1.0))
     watcher.finish()
     watcher.close()
     assert "run 1 of 1: arm, tiny, seed 0" in file.getvalue()
     assert "loss 1.500" in file.getvalue()
+
+
+def test_what_a_run_says_is_told_once_for_all_its_seeds() -> None:
+    file = io.StringIO()
+    watcher = Rounds(3, 300.0, Console(file=file, force_terminal=False, width=160))
+    for number, model in enumerate(("a, tiny", "a, tiny", "b, tiny"), 1):
+        watcher.start(number, model, number, 100.0)
+        watcher.note("books: 75%")
+        watcher.note(f"only {number}")
+        watcher.finish()
+        watcher.note("noise")
+    want = ["a, tiny: books: 75%", "a, tiny: only 1", "noise", "a, tiny: only 2", "noise", "b, tiny: books: 75%"]
+    assert file.getvalue().splitlines() == [*want, "b, tiny: only 3", "noise"]
