@@ -66,7 +66,7 @@ class Rounds:
             self._bar.update(self._task, completed=done, description=name, now=text)
         elif now - self._shown >= _PLAIN_SECONDS:
             self._shown = now
-            self.note(f"{name}: {step.tokens:,} of {step.total:,} tokens, {text}")
+            self._console.print(f"{name}: {step.tokens:,} of {step.total:,} tokens, {text}", soft_wrap=True)
 
     def held(self, tokens: int, scores: dict[str, Score]) -> None: ...
 
