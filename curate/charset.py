@@ -196,7 +196,11 @@ def _legacy(body: bytes, content_type: str, markup: bool) -> Decoded:
     if _damage(decoded) <= MAX_UTF_8_DAMAGE:
         return decoded
     tried = [decoded]
-    for name in dict.fromkeys(_candidates(body, _labels(body, content_type, markup))):
+    seen: set[str] = set()
+    for name in _candidates(body, _labels(body, content_type, markup)):  # lazily: the detector is for the rest
+        if name in seen:
+            continue
+        seen.add(name)
         decoded = _replace(body, name)
         if _damage(decoded) <= MAX_DAMAGE:
             return decoded
