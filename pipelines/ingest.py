@@ -65,12 +65,17 @@ def parts(context: Context, key: str, source: Source) -> Iterator[dict[str, Any]
     if listing := named(context, source):
         yield from crawl.parts(listing, context.recipe.fetch.crawls, context.recipe.ingest.split_bytes)
         return
-    for name, path in listed(context, key, source):
+    found, most = listed(context, key, source), context.recipe.ingest.split_bytes
+
+    def cut(path: str) -> tuple[int, list[tuple[int, int | None]]]:
+        size = storage.size(path)
+        return size, sources.splits(files.format_of(path, source), path, most) if size > most else [(0, None)]
+
+    cuts = files.ask(cut, [path for _, path in found])
+    for (name, path), (size, splits) in zip(found, cuts, strict=True):
         form = files.format_of(path, source)
-        splits = sources.splits(form, path, context.recipe.ingest.split_bytes)
-        size = storage.size(path) // len(splits)
-        part = {"name": name, "path": path, "format": form, "bytes": size}
-        if len(splits) == 1 and size > context.recipe.ingest.split_bytes and form in ("warc", "wet"):
+        part = {"name": name, "path": path, "format": form, "bytes": size // len(splits)}
+        if len(splits) == 1 and size > most and form in ("warc", "wet"):
             part["unsplit"] = True  # a single gzip member: the manifest says how many there were
         for start, stop in splits:
             yield part | {"start": start, "stop": stop}

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate import storage
+from curate.errors import InputError
 from pipelines import io
 
 FOLDED = "folded"  # below the step's receipts
@@ -29,14 +30,20 @@ def names(folder: str) -> set[str]:
 
 
 def read(folder: str, without: Container[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(task name, receipt), in no stated order."""
+    """(task name, receipt), in no stated order.
+
+    Raises:
+        InputError: if one is damaged.
+    """
     for name, text in _texts(folder, {name for name in names(folder) if name not in without}):
-        yield name, json.loads(text)
+        try:
+            yield name, json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{storage.join(folder, name)}.json is not JSON: {error}: delete it") from error
 
 
-def _texts(folder: str, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+def _texts(folder: str, left: set[str]) -> Iterator[tuple[str, str | bytes]]:
     """The receipts of the tasks as stored: from tables where they are folded."""
-    left = set(wanted)
     for path in _tables(folder):
         table = storage.read_table(path)
         for name, text in zip(table["name"].to_pylist(), table["receipt"].to_pylist(), strict=True):

@@ -22,7 +22,7 @@ from pipelines.attempts import Attempts, failure
 from pipelines.context import Context
 from pipelines.engine import Engine
 from pipelines.graph import STAGES, Stage, Step
-from pipelines.inputs import Identity, Listings
+from pipelines.inputs import Identity, Listings, states
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe, dump
 
@@ -162,23 +162,28 @@ class Run:
     def _run_step(self, stage: Stage, step: Step, context: Context) -> bool:
         """Whether anything had to be done."""
         folder = context.receipts(step.name)
+        tidy(folder)
         done = receipts.sound(self.root, folder)
         attempts = Attempts(stage, step, context, self.engine, self.progress)
         pending = attempts.list(task for task in step.plan(context) if task.name not in done)
         if not pending.number:
             return False
         number = len(done) + pending.number
-        storage.remove(guard.notes_folder(folder))
         with self.progress.step(stage, step, number, folder):
             missing = attempts.work(pending)
         if missing:
             raise failure(stage, folder, missing, number)
+        tidy(folder)
         if attempts.stops:
             sweep(self.root)
-        for left in (tasks.folder(folder), guard.notes_folder(folder)):
-            storage.remove(left)
         receipts.fold(folder)
         return True
+
+
+def tidy(folder: str) -> None:
+    """Remove what a step at work keeps beside its receipts."""
+    for at_work in (tasks.folder(folder), guard.notes_folder(folder)):
+        storage.remove(at_work)
 
 
 def total(stage: Stage, step: Step, context: Context) -> dict[str, Any]:
@@ -234,7 +239,7 @@ def fingerprint(stage: Stage, recipe: Recipe, needs: dict[str, str], inputs: lis
         "seed": recipe.seed,
         "settings": stage.settings(recipe),
         "needs": needs,
-        "inputs": [[name, storage.state(name) if state is None else state] for name, state in inputs],
+        "inputs": states(inputs),
     }
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=dump).encode()).hexdigest()
 
