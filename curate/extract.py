@@ -276,25 +276,25 @@ def _main_text(
         found = render(table, blocks.packaged().keep(table, how.favour), markdown=how.markdown)
         return pc.if_else(pa.array(reason == KEPT), found, ""), reason, errors
     texts = [""] * len(characters)
-    depths = table.depths()
-    for k in np.flatnonzero(reason == KEPT).tolist():
-        if how.max_depth is not None and depths[k] > how.max_depth:
-            errors[k] = (
-                f"text is {depths[k]} elements deep; {how.extractor} is given at most {how.max_depth} (max_depth)"
-            )
-            continue
-        try:
-            found = isolation.PARSER.parse(
-                memoryview(characters[k].as_buffer()),
-                how.extractor,
-                how.favour,
-                how.markdown,
-                seconds=how.max_page_seconds,
-                memory=how.max_page_memory,
-            )
-            texts[k] = tidy(found)
-        except isolation.PageError as error:
-            errors[k] = str(error)
+    asked = []
+    for k, depth in zip(np.flatnonzero(reason == KEPT).tolist(), table.depths()[reason == KEPT].tolist(), strict=True):
+        if how.max_depth is not None and depth > how.max_depth:
+            errors[k] = f"text is {depth} elements deep; {how.extractor} is given at most {how.max_depth} (max_depth)"
+        else:
+            asked.append(k)
+    answers = isolation.PARSER.parse(
+        [memoryview(characters[k].as_buffer()) for k in asked],
+        how.extractor,
+        how.favour,
+        how.markdown,
+        seconds=how.max_page_seconds,
+        memory=how.max_page_memory,
+    )
+    for k, answer in zip(asked, answers, strict=True):
+        if isinstance(answer, isolation.PageError):
+            errors[k] = str(answer)
+        else:
+            texts[k] = tidy(answer)
     return pa.array(texts, pa.string()), reason, errors
 
 

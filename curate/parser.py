@@ -1,7 +1,9 @@
-"""A child process that hands pages to Trafilatura or Resiliparse, one at a time, until its parent is gone.
+"""A child process that hands pages to Trafilatura or Resiliparse, one after the other, until its parent is gone.
 
-`curate.isolation` starts this file by its path and talks to it through its standard input and output. It knows no
-other module of ours: a child that has crashed is replaced in the time that the parsers take to import.
+`curate.isolation` starts this file by its path. Pages come in a file without a name that both have open, so many at a
+time as standard input says; each page's answer goes to standard output, and a byte to a third pipe when all are given:
+the two wait for each other once for many pages. It knows no other module of ours: a child that has crashed is replaced
+in the time that the parsers take to import.
 """
 
 import contextlib
@@ -14,24 +16,28 @@ import resource
 import signal
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import trafilatura
 from resiliparse.extract.html2text import extract_plain_text
 from trafilatura.settings import Extractor
 
-QUESTION = struct.Struct("<II")  # bytes of what follows: how to parse, as JSON; the page, UTF-8
+QUESTION = struct.Struct("<I")  # bytes of what follows, JSON: how to parse, and the pages' sizes in the file, UTF-8
 ANSWER = struct.Struct("<?I")  # whether the parser raised; bytes of the text, or of the error, that follows
 OUT_OF_MEMORY = 3  # the exit code
 OWN = 64 << 20  # bytes: more than the interpreter and the parsers hold before the first page
-PIPE = 1 << 20  # bytes: as much as Linux grants; most pages then pass in one go
+PIPE = 1 << 20  # bytes: as much as Linux grants; the answers then wait there until all are given
 
 # (page, favour, markdown) -> text
 Parser = Callable[[str, str, bool], str]
 
 
 def main() -> None:
-    """Answer until the parent hangs up. A first, empty answer says that all is imported."""
+    """Answer until the parent hangs up. A first byte on the third pipe says that all is imported.
+
+    The arguments are the file descriptors of the pages and of the third pipe.
+    """
+    pages, done = map(int, sys.argv[1:])
     answers = os.dup(1)
     os.dup2(2, 1)  # what a parser prints is no answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: it is for the parent to end
@@ -41,30 +47,40 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with contextlib.suppress(PermissionError):  # of large pipes a user has only so many
-            fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, PIPE)
+            fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, PIPE)
     fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
-    send(answers, ANSWER.pack(False, 0))
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            how, page = (receive(0, size) for size in QUESTION.unpack(receive(0, QUESTION.size)))
-            failed, text = answer(page.decode(), **json.loads(how))
-            encoded = text.encode("utf-8", "surrogatepass")  # a character reference may name half of a pair
-            send(answers, ANSWER.pack(failed, len(encoded)), encoded)
+            os.write(done, b"\0")
+            how = json.loads(receive(0, *QUESTION.unpack(receive(0, QUESTION.size))))
+            with watched(how.pop("memory")):
+                start = 0
+                for size in how.pop("sizes"):
+                    failed, text = answer(os.pread(pages, size, start).decode(), **how)
+                    start += size
+                    encoded = text.encode("utf-8", "surrogatepass")  # a character reference may name half of a pair
+                    send(answers, ANSWER.pack(failed, len(encoded)) + encoded)
 
 
-def answer(
-    page: str, extractor: str, favour: str, markdown: bool, seconds: float | None, memory: int | None
-) -> tuple[bool, str]:
-    """(whether the parser raised, text or error).
+@contextlib.contextmanager
+def watched(memory: int | None) -> Iterator[None]:
+    """The kernel ends this process by SIGIO, whatever a parser is at, when the parent, which is silent now, hangs up.
 
-    The kernel ends this process, whatever the parser is at: by SIGALRM when the time is over, by SIGIO when the parent,
-    which is silent now, hangs up. It gives no signal for memory: the parent looks at that now and then, and
-    twice as much is refused, for one who takes it faster than that.
+    It gives no signal for memory: the parent looks at that now and then, and twice as much is refused, for one who
+    takes it faster than that.
     """
     most = resource.RLIM_INFINITY if memory is None else OWN + 2 * memory
     resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
     flags = fcntl.fcntl(0, fcntl.F_GETFL)
     fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(0, fcntl.F_SETFL, flags)
+
+
+def answer(page: str, extractor: str, favour: str, markdown: bool, seconds: float | None) -> tuple[bool, str]:
+    """(whether the parser raised, text or error). The kernel ends this process by SIGALRM when the time is over."""
     signal.setitimer(signal.ITIMER_REAL, seconds or 0)
     try:
         return False, PARSERS[extractor](page, favour, markdown)
@@ -74,7 +90,6 @@ def answer(
         return True, f"{type(error).__name__}: {error}"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        fcntl.fcntl(0, fcntl.F_SETFL, flags)
 
 
 def by_trafilatura(page: str, favour: str, markdown: bool) -> str:
@@ -109,9 +124,9 @@ def by_resiliparse(page: str, favour: str, markdown: bool) -> str:
 PARSERS: dict[str, Parser] = {"trafilatura": by_trafilatura, "resiliparse": by_resiliparse}
 
 
-def send(pipe: int, *parts: bytes | memoryview) -> None:
-    """Write all of it to the file descriptor, at once: the reader wakes once. BrokenPipeError if nobody reads."""
-    rest = memoryview(b"".join(parts))
+def send(pipe: int, data: bytes) -> None:
+    """Write all of it to the file descriptor. BrokenPipeError if nobody reads."""
+    rest = memoryview(data)
     while rest:
         rest = rest[os.write(pipe, rest) :]
 

@@ -80,8 +80,12 @@ def parser(program: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parser]:
     made.stop()
 
 
-def parse(parser: Parser, page: str, seconds: float = 0.5) -> str:
-    return parser.parse(page.encode(), "resiliparse", seconds=seconds, memory=MEMORY)
+def parse(parser: Parser, page: str, seconds: float | None = 0.5, memory: int | None = MEMORY) -> str:
+    """The answer to one page; its error is raised."""
+    (answer,) = parser.parse([page.encode()], "resiliparse", seconds=seconds, memory=memory)
+    if isinstance(answer, PageError):
+        raise answer
+    return answer
 
 
 def pid(parser: Parser) -> int:
@@ -117,6 +121,24 @@ def test_one_child_for_all_pages_and_nothing_is_asked_twice(parser: Parser) -> N
     assert parse(parser, "print this") == "this, 13 seen"
 
 
+def test_many_pages_at_a_time(parser: Parser) -> None:
+    """More of them, and of their texts, than files and pipes hold; each bad one costs itself alone."""
+    words = ["say a", "abort", f"say {'x' * (3 << 20)}", "hang", "say b", "raise", "exit", "swell", "say c"]
+    found = parser.parse([word.encode() for word in words], "resiliparse", seconds=0.5, memory=64 << 20)
+    why = [f"resiliparse {what}" for what in ("crashed (SIGABRT)", "took longer", "crashed (exit", "needed more")]
+    expected = ["a, 1 seen", why[0], f"{'x' * (3 << 20)}, 1 seen", why[1], "b, 1 seen", "RecursionError", *why[2:], "c"]
+    assert [str(one)[: len(start)] for one, start in zip(found, expected, strict=True)] == expected
+    assert [isinstance(one, PageError) for one in found] == [not word.startswith("say") for word in words]
+    many = parser.parse([b"say " + b"y" * 70_000] * 150, "resiliparse")
+    assert [str(one)[70_000:] for one in many] == [f", {n + 2} seen" for n in range(150)]
+    assert parser.parse([], "resiliparse") == []
+
+
+def test_no_page_is_asked_again_that_had_its_answer(parser: Parser) -> None:
+    found = parser.parse([b"say a", b"say b", b"crash-unless-first c", b"say d"], "resiliparse")
+    assert found == ["a, 1 seen", "b, 2 seen", "c, 1 seen", "d, 2 seen"]
+
+
 def test_what_earlier_pages_left_behind_is_no_fault_of_a_page(parser: Parser) -> None:
     """A page that fails in a child with a past is seen once more, by one without."""
     assert parse(parser, "say one") == "one, 1 seen"
@@ -143,9 +165,9 @@ def test_signals_held_back_in_the_parent_end_the_child_all_the_same(parser: Pars
 
 
 def test_limits_may_be_off(parser: Parser) -> None:
-    assert parser.parse(b"keep all", "resiliparse") == "all, 1 seen"
+    assert parse(parser, "keep all", None, None) == "all, 1 seen"
     with pytest.raises(PageError, match="needed more memory than there is"):
-        parser.parse(b"ask-too-much", "resiliparse")
+        parse(parser, "ask-too-much", None, None)
 
 
 def test_threads_share_it(parser: Parser) -> None:
@@ -177,11 +199,11 @@ sys.path.append({root!r})
 from pathlib import Path
 from curate.isolation import Parser
 parser = Parser(Path({program!r}))
-print(parser.parse(b"say one", "resiliparse"), parser.child.process.pid, flush=True)
-threading.Thread(target=parser.parse, args=(b"hang", "resiliparse"), daemon=True).start()
+print(parser.parse([b"say one"], "resiliparse")[0], parser.child.process.pid, flush=True)
+threading.Thread(target=parser.parse, args=([b"hang"], "resiliparse"), daemon=True).start()
 time.sleep(0.3)
 if not os.fork():
-    print(parser.parse(b"say two", "resiliparse"), parser.child.process.pid, os.getpid(), flush=True)
+    print(parser.parse([b"say two"], "resiliparse")[0], parser.child.process.pid, os.getpid(), flush=True)
 time.sleep(99)
 """
 
@@ -230,13 +252,13 @@ def test_it_starts_in_a_process_of_busy_threads(program: Path) -> None:
 def test_what_cannot_start_stops_the_run(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import no_such_module")
     with pytest.raises(CurateError, match=r"ended at its start with exit code 1"):
-        Parser(tmp_path / "broken.py").parse(b"", "resiliparse")
+        Parser(tmp_path / "broken.py").parse([b""], "resiliparse")
 
 
 def test_no_interpreter_stops_the_run(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(program.parent / "no-python"))
     with pytest.raises(CurateError, match="cannot start the parsers' process"):
-        Parser(program).parse(b"", "resiliparse")
+        Parser(program).parse([b""], "resiliparse")
 
 
 def test_an_interrupt_leaves_no_answer_for_the_next_page(parser: Parser) -> None:
@@ -266,12 +288,12 @@ sys.path.append({str(Path(isolation.__file__).parents[1])!r})
 from pathlib import Path
 from curate.isolation import Parser
 parser = Parser(Path({str(program)!r}))
-thread = threading.Thread(target=parser.parse, args=(b"say one", "resiliparse"))
+thread = threading.Thread(target=parser.parse, args=([b"say one"], "resiliparse"))
 thread.start()
 thread.join()
 assert parser.child.code is None
 print(parser.child.process.pid, flush=True)
-parser.parse({page.encode()!r}, "resiliparse")
+parser.parse([{page.encode()!r}], "resiliparse")
 time.sleep(99)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
@@ -306,7 +328,7 @@ def test_a_process_that_ends_stops_its_child(program: Path) -> None:
 import sys
 sys.path.append({str(Path(isolation.__file__).parents[1])!r})
 from curate import isolation
-said = isolation.PARSER.parse(b"<p>" + b"Some words of prose. " * 40, "resiliparse")
+said = isolation.PARSER.parse([b"<p>" + b"Some words of prose. " * 40], "resiliparse")[0]
 print(said[:4], isolation.PARSER.child.process.pid)
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
