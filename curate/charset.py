@@ -192,10 +192,10 @@ def codec(label: str) -> str | None:
 
 def _legacy(body: bytes, content_type: str, markup: bool) -> Decoded:
     """Decode what is not valid UTF-8."""
-    decoded = _replace(body, "utf-8")
-    if _damage(decoded) <= MAX_UTF_8_DAMAGE:
-        return decoded
-    tried = [decoded]
+    replaced, beyond = survey.damage(np.frombuffer(body, np.uint8))
+    if beyond and replaced / beyond <= MAX_UTF_8_DAMAGE:
+        return _replace(body, "utf-8")
+    tried = []
     seen: set[str] = set()
     for name in _candidates(body, _labels(body, content_type, markup)):  # lazily: the detector is for the rest
         if name in seen:
@@ -205,7 +205,7 @@ def _legacy(body: bytes, content_type: str, markup: bool) -> Decoded:
         if _damage(decoded) <= MAX_DAMAGE:
             return decoded
         tried.append(decoded)
-    return min(tried, key=_damage)
+    return min(_replace(body, "utf-8"), *tried, key=_damage)
 
 
 def _candidates(body: bytes, labels: list[str]) -> Iterator[str]:

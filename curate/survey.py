@@ -41,31 +41,58 @@ def bodies(data, words, lead, offsets, marked, replaced):  # type: ignore[no-unt
                     break
                 i += 1
                 continue
-            # Well-formed sequences: the Unicode Standard, table 3-7.
-            size, low, high = 0, 0x80, 0xBF
-            if 0xC2 <= byte <= 0xDF:
-                size = 2
-            elif 0xE0 <= byte <= 0xEF:
-                size = 3
-                if byte == 0xE0:
-                    low = 0xA0
-                elif byte == 0xED:
-                    high = 0x9F
-            elif 0xF0 <= byte <= 0xF4:
-                size = 4
-                if byte == 0xF0:
-                    low = 0x90
-                elif byte == 0xF4:
-                    high = 0x8F
-            sure = bool(size > 0 and i + size <= stop and low <= data[i + 1] <= high)
-            for k in range(i + 2, i + size):
-                sure = sure and bool(data[k] & 0xC0 == 0x80)
+            size, good = _sequence(data, i, stop)
+            sure = good == size
             if not sure:
                 break
             lost += byte == 0xEF and data[i + 1] == 0xBF and data[i + 2] == 0xBD
             i += size
         marked[page] = mark if sure else -1
         replaced[page] = lost
+
+
+@kernel
+def _sequence(data, i, stop):  # type: ignore[no-untyped-def]
+    """(bytes of the character that the byte beyond ASCII at i begins, 0 if none; how many of them stand there)."""
+    # Well-formed sequences: the Unicode Standard, table 3-7.
+    byte, size, low, high = data[i], 0, 0x80, 0xBF
+    if 0xC2 <= byte <= 0xDF:
+        size = 2
+    elif 0xE0 <= byte <= 0xEF:
+        size = 3
+        if byte == 0xE0:
+            low = 0xA0
+        elif byte == 0xED:
+            high = 0x9F
+    elif 0xF0 <= byte <= 0xF4:
+        size = 4
+        if byte == 0xF0:
+            low = 0x90
+        elif byte == 0xF4:
+            high = 0x8F
+    good = 1
+    while good < size and i + good < stop and low <= data[i + good] <= high:
+        low, high = 0x80, 0xBF
+        good += 1
+    return size, good
+
+
+@kernel
+def damage(data):  # type: ignore[no-untyped-def]
+    """(U+FFFD, characters beyond ASCII) of the bytes as UTF-8, where each longest beginning of a character that breaks
+    off is one U+FFFD (the Unicode Standard, section 3.9), and one that the bytes' end cuts off is nothing."""
+    replaced = beyond = i = 0
+    while i < len(data):
+        if data[i] < 0x80:
+            i += 1
+            continue
+        size, good = _sequence(data, i, len(data))
+        if good < size and i + good == len(data):
+            break
+        beyond += 1
+        replaced += good != size or (size == 3 and data[i] == 0xEF and data[i + 1] == 0xBF and data[i + 2] == 0xBD)
+        i += good
+    return replaced, beyond
 
 
 @kernel
