@@ -5,7 +5,6 @@ run; 2: wrong usage. No torch until a command needs it.
 """
 
 import argparse
-import difflib
 import importlib
 import importlib.util
 import json
@@ -50,11 +49,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """
     parser, commands = _parser()
     if argv and not argv[0].startswith("-") and argv[0] not in commands:
-        raise UsageError(f"no command {argv[0]!r}; {_nearest(argv[0], commands)}")
+        raise UsageError(f"no command {argv[0]!r}; {presets.nearest(argv[0], commands)}")
     args, rest = parser.parse_known_args(argv)
     if rest:
         known = [flag for action in commands[args.command]._actions for flag in action.option_strings]
-        raise UsageError(f"unknown argument {rest[0]!r} for `pretrain {args.command}`; {_nearest(rest[0], known)}")
+        hint = presets.nearest(rest[0].partition("=")[0], known)
+        raise UsageError(f"unknown argument {rest[0]!r} for `pretrain {args.command}`; {hint}")
     return args
 
 
@@ -203,11 +203,6 @@ def _temperature(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and infinity")
     return value
-
-
-def _nearest(word: str, known: Sequence[str] | dict[str, argparse.ArgumentParser]) -> str:
-    near = difflib.get_close_matches(word.split("=")[0], known, 1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
 
 
 def _need_torch() -> None:

@@ -4,7 +4,7 @@ The vocabulary is no part of a preset: it comes from the shard manifest.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
@@ -323,6 +323,13 @@ PRESETS = {
 }
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at what was meant: the nearest of the known names, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(word, names, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+
+
 def find(name: str) -> Preset:
     """The preset of that name.
 
@@ -331,9 +338,7 @@ def find(name: str) -> Preset:
     """
     if name in PRESETS:
         return PRESETS[name]
-    near = difflib.get_close_matches(name, PRESETS, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PRESETS)}"
-    raise UsageError(f"no preset {name!r}; {hint}")
+    raise UsageError(f"no preset {name!r}; {nearest(name, PRESETS)}")
 
 
 def amend(preset: Preset, settings: Sequence[str]) -> Preset:
@@ -347,9 +352,8 @@ def amend(preset: Preset, settings: Sequence[str]) -> Preset:
         key, equals, text = setting.partition("=")
         owner = next((part for part in parts.values() if key in part), None)
         if owner is None or not equals:
-            near = difflib.get_close_matches(key, [name for part in parts.values() for name in part], 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*parts['model'], *parts['recipe']])}"
-            raise UsageError(f"--set {setting}: no key {key!r} with a value; {hint}")
+            known = [*parts["model"], *parts["recipe"]]
+            raise UsageError(f"--set {setting}: no key {key!r} with a value; {nearest(key, known)}")
         owner[key] = None if text == "none" else text
     try:
         return TypeAdapter(Preset).validate_python({"name": preset.name} | parts)

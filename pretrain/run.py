@@ -1,6 +1,5 @@
 """A run as it is ordered and as it is told of: settings, the stream and plan they make, steps, watchers, summary."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +10,7 @@ from pretrain import evaluate, machine
 from pretrain.checkpoint import Best
 from pretrain.data import Stream
 from pretrain.plan import Plan, Source, num_windows, shares
-from pretrain.presets import Preset
+from pretrain.presets import Preset, nearest
 from pretrain.world import Sharding
 
 
@@ -77,9 +76,7 @@ def open_stream(tokens: Tokens, weights: Mapping[str, float] | None) -> tuple[St
         return Stream(split), ()
     for name in weights:
         if name not in split.entry.sources:
-            near = difflib.get_close_matches(name, split.entry.sources, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(split.entry.sources)}"
-            raise UsageError(f"{tokens.folder} has no source {name!r}; {hint}")
+            raise UsageError(f"{tokens.folder} has no source {name!r}; {nearest(name, split.entry.sources)}")
     missing = [name for name in split.entry.sources if name not in weights]
     if missing:
         raise UsageError(f"source {missing[0]!r} has no weight; give {missing[0]}=0 to leave it out")

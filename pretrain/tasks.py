@@ -8,7 +8,7 @@ answer_context: "Answer:"
 shots: 50
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -20,6 +20,7 @@ from curate import draw, storage
 from curate.errors import InputError
 from pretrain import forms
 from pretrain.forms import Question
+from pretrain.presets import nearest
 
 Kind = Literal["choice", "completion", "free"]
 # By what an option's log-likelihood is divided; answer: nothing, but that of the same completion after `answer_context`
@@ -138,9 +139,15 @@ def _config(path: str) -> TaskConfig:
     with storage.open_input(path) as file:
         raw = file.read()
     try:
-        config = TypeAdapter(TaskConfig).validate_python(yaml.safe_load(raw))
+        value = yaml.safe_load(raw)
     except yaml.YAMLError as error:
         raise InputError(f"{path} is no YAML: {error}") from error
+    known = [field.name for field in fields(TaskConfig)]
+    for key in map(str, value if isinstance(value, dict) else ()):
+        if key not in known:
+            raise InputError(f"{path}: no key {key!r}; {nearest(key, known)}")
+    try:
+        config = TypeAdapter(TaskConfig).validate_python(value)
     except ValidationError as error:
         raise InputError(f"{path}: {forms.problem(error)}") from error
     folder = Path(path).parent

@@ -251,7 +251,7 @@ def test_blocks_make_no_difference(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"norm": "token"}, "norm: Unexpected keyword argument"),
+        ({"norm": "token"}, r"task\.yaml: no key 'norm'; did you mean normalize\?"),
         ({"normalize": "tokens"}, "normalize: Input should be"),
         ({"shots": -1}, "shots and length_penalty must be 0 or more"),
         ({"normalize": "answer"}, "give answer_context"),

@@ -94,7 +94,7 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         ("train --data x --out y --preset tiny --sed 1", 2, "unknown argument '--sed'"),
         ("train --data x --out y --preset tiny --sed 1", 2, "did you mean --seed?"),
         ("train --data x --out y --preset tiny --token=5", 2, "did you mean --tokens?"),
-        ("train --data x --out y --preset tniy", 2, "no preset 'tniy'; did you mean 'tiny'?"),
+        ("train --data x --out y --preset tniy", 2, "no preset 'tniy'; did you mean tiny?"),
         (
             "train --data x --out y --preset tiny --set peek_rate=1",
             2,
