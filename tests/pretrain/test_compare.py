@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from curate import shards
 from curate.errors import InputError, StaleError, UsageError
@@ -130,7 +129,7 @@ def test_equal_arms_with_equal_seeds_are_equal(corpus: Callable[..., str], tmp_p
 
 @pytest.mark.slow
 def test_equal_arms_in_other_words_are_undecided_in_19_of_20(corpus: Callable[..., str], tmp_path: Path) -> None:
-    """Two draws from one language, 20 times; the bound is binomial, passed by a true 5% once in 100."""
+    """Two draws from one language, 20 times, of which one may be decided by chance; none was when this was written."""
     held = corpus("held", {"held": {"books": texts(999, 12), "wiki": texts(998, 12)}})
     decided = 0
     for number in range(20):
@@ -140,7 +139,7 @@ def test_equal_arms_in_other_words_are_undecided_in_19_of_20(corpus: Callable[..
             config(tmp_path, held, a, b, out=str(tmp_path / f"out{number}"), first_seed=number * 3)
         ).run()
         decided += any(each.verdict != "undecided" for each in found.differences[f"b{number}"].values())
-    assert decided <= binom.ppf(0.99, 20, 0.05)
+    assert decided <= 1
 
 
 def test_held_out_documents_must_lie_outside(corpus: Callable[..., str], tmp_path: Path) -> None:
