@@ -6,15 +6,17 @@ It makes no requests and does not decode characters.
 import io
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import brotli
 import zstandard
 
-from curate.compression import GZIP, ZSTD
+from curate.compression import GZIP, ZSTD, sound
 
 _STATUS = re.compile(rb"HTTP/\d+(?:\.\d+)?[ \t]+(\d{3})(?!\d)")
 _BLANK = re.compile(rb"\n\r*\n")
+_FOLD = re.compile(r"\n[ \t]")
 _CHUNK = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 # WHATWG MIME Sniffing, section 3: bytes that no text holds.
 _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
@@ -38,10 +40,10 @@ class Message:
 
     status: int
     fields: dict[str, str]
-    payload: bytes  # still coded
+    payload: bytes | memoryview  # still coded
 
 
-def parse(content: bytes) -> Message:
+def parse(content: bytes | memoryview) -> Message:
     """Split a response into status, fields and payload.
 
     Raises:
@@ -49,12 +51,12 @@ def parse(content: bytes) -> Message:
     """
     status = _STATUS.match(content)
     if status is None:
-        raise DamagedError(f"expected an HTTP status line, found {content[:40]!r}")
+        raise DamagedError(f"expected an HTTP status line, found {bytes(content[:40])!r}")
     end = _BLANK.search(content, 0, MAX_HEAD)
     if end is None and len(content) > MAX_HEAD:
         raise DamagedError(f"the HTTP header does not end within {MAX_HEAD} bytes")
     head, payload = (content[: end.start()], content[end.end() :]) if end else (content, b"")
-    return Message(int(status[1]), fields(head), payload)
+    return Message(int(status[1]), fields(bytes(head)), payload)
 
 
 def fields(head: bytes) -> dict[str, str]:
@@ -66,17 +68,25 @@ def fields(head: bytes) -> dict[str, str]:
         text = head.decode()
     except UnicodeDecodeError:
         text = head.decode("latin-1")
-    found: dict[str, list[str]] = {}
-    last: list[str] = []
-    for line in text.split("\n")[1:]:
-        if line.startswith((" ", "\t")):
-            last.append(line.strip())
-            continue
+    lines = text.split("\n")[1:]
+    found: dict[str, str] = {}
+    for line in _unfolded(lines) if _FOLD.search(text) else lines:
         name, colon, value = line.partition(":")
         if colon and (name := name.strip().lower()):
-            last = [value.strip()]
-            found.setdefault(name, last)  # the folded lines of a repeated field go with it
-    return {name: parts[0] if len(parts) == 1 else " ".join(parts).strip() for name, parts in found.items()}
+            found.setdefault(name, value.strip())
+    return found
+
+
+def _unfolded(lines: list[str]) -> Iterator[str]:
+    """Each field as one line; lines that are none are passed over."""
+    field: list[str] = []
+    for line in lines:
+        if line.startswith((" ", "\t")):
+            field.append(line.strip())
+        elif line.partition(":")[0].strip() and ":" in line:
+            yield " ".join(field)
+            field = [line.rstrip()]
+    yield " ".join(field)
 
 
 def body(message: Message, limit: int | None = None) -> bytes:
@@ -94,8 +104,8 @@ def body(message: Message, limit: int | None = None) -> bytes:
         TooLargeError: if it has more.
         DamagedError: if a coding is broken in its midst.
     """
-    data = message.payload
-    codings = [c for f in ("content-encoding", "transfer-encoding") for c in _split(message, f)]
+    data = bytes(message.payload)
+    codings = [c for f in ("content-encoding", "transfer-encoding") if f in message.fields for c in _split(message, f)]
     if len(codings) > MAX_CODINGS:
         raise DamagedError(f"{len(codings)} codings are declared; at most {MAX_CODINGS} are undone")
     for coding in reversed(codings):
@@ -133,7 +143,7 @@ def is_text(data: bytes) -> bool:
 
 
 def _split(message: Message, field: str) -> list[str]:
-    return [coding for each in message.fields.get(field, "").split(",") if (coding := each.strip().lower())]
+    return [coding for each in message.fields[field].split(",") if (coding := each.strip().lower())]
 
 
 def _dechunk(data: bytes) -> bytes:
@@ -160,6 +170,8 @@ def _gunzip(data: bytes, limit: int) -> bytes:
     """All members; in pieces, since each end of a member copies what was fed beyond it."""
     if not data.startswith(GZIP.magic):
         return data
+    if (found := sound(memoryview(data))) and found[1] == len(data):
+        return found[0]
     out = bytearray()
     member, at = zlib.decompressobj(31), 0
     while at < len(data) and not 0 <= limit <= len(out):

@@ -10,10 +10,10 @@ from functools import partial
 
 import zstandard
 
-from curate.compression import ERRORS, GZIP, ZSTD, Codec, DamagedError, codec_of, zstd
+from curate.compression import ERRORS, GZIP, ZSTD, Codec, DamagedError, codec_of, sound, zstd
 from curate.document import Failed
 from curate.errors import InputError
-from curate.stream import NEWLINES, WINDOW, Stream, Window
+from curate.stream import NEWLINES, WINDOW, Between, Stream, Window
 
 LEAD = 16  # decompressed bytes that tell whether a member begins with a record
 MAX_DICTIONARY = 1 << 27
@@ -24,10 +24,8 @@ BEGINS = re.compile(rb"[\r\n]*WARC/", re.IGNORECASE)  # a record, perhaps after 
 # zstandard frame format, section 3.1.2: skippable frames; IIPC's .warc.zst puts its dictionary into the first.
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 _DICTIONARY = b"\x5d\x2a\x4d\x18"
+Dictionary = zstandard.ZstdCompressionDict
 NOTHING = "the file holds no record"
-
-Between = Callable[[int, int], bytes]
-"""The file's bytes [start, stop), fewer only at its end."""
 
 
 def container(path: str, head: bytes) -> Codec | None:
@@ -60,16 +58,27 @@ class Members:
 
     Args:
         beginning: the file's first bytes, which may hold a dictionary.
+        stop: where the range ends that is read; None: with the file.
+        known: gives the dictionary where `window` shows a part of the file that begins with it.
     """
 
-    def __init__(self, window: Window, codec: Codec, beginning: Between) -> None:
-        self._window, self._codec = window, codec
+    def __init__(
+        self,
+        window: Window,
+        codec: Codec,
+        beginning: Between,
+        stop: int | None = None,
+        known: Callable[[], Dictionary | None] | None = None,
+    ) -> None:
+        self._window, self._codec, self._stop = window, codec, stop
         self.head = 0  # bytes before the first member: a dictionary
         if codec is ZSTD:
-            self._codec, self.head = _with_dictionary(window.path, beginning)
+            found, self.head = (known(), 0) if known else dictionary(window.path, beginning)
+            self._codec = zstd(found, MAX_WINDOW)
         self.position = 0  # where the member entered last begins
         self.leads = False
         self._follows = self._is_seam = False
+        self._is_whole = False  # all of the member entered last is decompressed, up to the file's byte `_read`
 
     def enter(self, position: int) -> bool:
         """Whether the member at `position` begins with a record; `more` then goes on from there."""
@@ -77,17 +86,29 @@ class Members:
         self._first, self.leads, self._opened = b"", False, False
         if not self._window.between(position, position + len(self._codec.magic)).startswith(self._codec.magic):
             return False
-        self._stream = self._codec.new()
         self._opened = True
-        try:
-            while len(self._first.lstrip(NEWLINES)) < LEAD and not self._stream.eof:
-                self._first += self._inflate()
-        except DamagedError:
-            self._opened = bool(self._first)  # met again by `more`
+        if found := self._sound(position):
+            self._first, self._is_whole = found[0], True
+            self._read += found[1]
+        else:
+            self._stream, self._is_whole = self._codec.new(), False
+            try:
+                while len(self._first.lstrip(NEWLINES)) < LEAD and not self._is_whole:
+                    self._first += self._inflate()
+            except DamagedError:
+                self._opened = bool(self._first)  # met again by `more`
         self.leads = bool(BEGINS.match(self._first))
         if position == 0 and self._first.startswith(b"filedesc://"):
             raise _arc(self._window.path)
         return self.leads
+
+    def _sound(self, position: int) -> tuple[bytes, int] | None:
+        """The whole member at `position`, if that can be had at one go. Of those beyond the range only the first bytes
+        matter, mostly."""
+        if self._codec is not GZIP or (self._stop is not None and position >= self._stop):
+            return None
+        found = sound(self._window.held(position))
+        return found or (sound(self._window.held(position)) if self._window.extend(position) else None)
 
     def past(self, position: int) -> int:
         """`position`, or where the skippable frames that begin there end."""
@@ -104,9 +125,9 @@ class Members:
             DamagedError: if the member breaks off or does not decompress.
         """
         while not self._first:
-            if not self._stream.eof:
+            if not self._is_whole:
                 self._first = self._inflate()
-            elif self.enter(self.past(self.reached())) or not self._opened:
+            elif self.enter(self.past(self._read)) or not self._opened:
                 self._is_seam = False
                 return b""
             else:
@@ -125,7 +146,7 @@ class Members:
 
     def reached(self) -> int:
         """The byte of the file up to which members were decompressed."""
-        return self._read - len(self._stream.unused_data)
+        return self._read
 
     def at_end(self) -> bool:
         return not self._window.read(self.position, 1)
@@ -155,18 +176,26 @@ class Members:
             raise DamagedError(f"the {self._codec.name} member ends early, at byte {self._read} of the file")
         self._read += len(piece)
         try:
-            return self._stream.decompress(piece)
+            out = self._stream.decompress(piece)
         except ERRORS as error:
             raise DamagedError(
                 f"the {self._codec.name} member begun at byte {self.position} of the file is damaged: {error}"
             ) from error
+        if self._stream.eof:
+            self._is_whole = True
+            self._read -= len(self._stream.unused_data)
+        return out
 
 
-def _with_dictionary(path: str, beginning: Between) -> tuple[Codec, int]:
-    """The codec with the dictionary that the file begins with, if it does, and the bytes that this takes up."""
+def dictionary(path: str, beginning: Between) -> tuple[Dictionary | None, int]:
+    """What the frames of a .warc.zst are decompressed with, if it begins with that, and the bytes that it takes up.
+
+    Raises:
+        InputError: if it is damaged, or over `MAX_DICTIONARY`.
+    """
     head = beginning(0, 8)
     if not head.startswith(_DICTIONARY):
-        return zstd(max_window=MAX_WINDOW), 0
+        return None, 0
     size = int.from_bytes(head[4:8], "little")
     if size > MAX_DICTIONARY:
         raise InputError(f"{path} begins with a dictionary of {size} bytes; at most {MAX_DICTIONARY} are read")
@@ -175,7 +204,7 @@ def _with_dictionary(path: str, beginning: Between) -> tuple[Codec, int]:
         if data.startswith(ZSTD.magic):
             with zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(data) as reader:
                 data = reader.read(MAX_DICTIONARY)
-        return zstd(zstandard.ZstdCompressionDict(data), MAX_WINDOW), 8 + size
+        return Dictionary(data), 8 + size
     except zstandard.ZstdError as error:
         raise InputError(f"{path} begins with a damaged zstandard dictionary: {error}") from error
 

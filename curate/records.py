@@ -26,7 +26,7 @@ class Raw:
     """A record as it stands in the stream; `content` is None where it is over the limit, `error` set where damaged."""
 
     fields: dict[str, str]
-    content: bytes | None = b""
+    content: memoryview | None = None
     error: str = ""
     is_headed: bool = True  # begins with a version line: a record, sound or not
 
@@ -38,18 +38,15 @@ def read(stream: Stream, limit: int | None) -> Iterator[tuple[int, Raw]]:
     a wrong Content-Length come through.
     """
     reported = False
-    while True:
-        stream.skip_newlines()
-        if not stream.has(1):
-            break
+    while stream.skip_newlines():
         place = stream.place()
-        is_headed = bool(VERSION.match(stream.peek(0, LINE)))
         fields, size, length, error = _head(stream)
-        content: bytes | None = None
+        is_headed = bool(fields or VERSION.match(stream.peek(0, LINE)))
+        content: memoryview | None = None
         held = not error and (limit is None or length <= limit)
         if held:
             error = _wrong(stream, size, length)
-            content = stream.data[stream.at + size : stream.at + size + length] if not error else None
+            content = memoryview(stream.data)[stream.at + size : stream.at + size + length] if not error else None
         elif not error:
             whole = stream.skip(size + length)
             error = _misfit(stream, whole, 0, length)
@@ -72,11 +69,12 @@ def _wrong(stream: Stream, size: int, length: int) -> str:
     """What is wrong with a record of `size` + `length` bytes that is held, if anything."""
     whole = stream.has(size + length)
     error = _misfit(stream, whole, size + length, length)
-    tail = stream.peek(size + length, LEAD)
-    if error and whole and tail.startswith((b"\r\n", b"\n")) and tail.strip(NEWLINES):
-        # It ends with a line, though no record follows: damage after it, unless it has swallowed a record.
-        start = stream.at + size
-        return error if _HELD.search(stream.data, start, start + length) else ""
+    if error and whole:
+        tail = stream.peek(size + length, LEAD)
+        if tail.startswith((b"\r\n", b"\n")) and tail.strip(NEWLINES):
+            # It ends with a line, though no record follows: damage after it, unless it has swallowed a record.
+            start = stream.at + size
+            return error if _HELD.search(stream.data, start, start + length) else ""
     return error
 
 
@@ -84,13 +82,11 @@ def _misfit(stream: Stream, whole: bool, ahead: int, length: int) -> str:
     """What is wrong with a record of `length` bytes that ends `ahead` bytes on, if anything."""
     tail = stream.peek(ahead, LEAD)
     rest = tail.lstrip(NEWLINES)
-    if whole and stream.is_part(ahead):
+    if whole and ((BEGINS.match(rest) if rest else not stream.damage) or stream.is_part(ahead)):
         return ""
-    if not whole or (not rest and stream.damage):
+    if not whole or not rest:
         return stream.damage or f"the record ends early: Content-Length is {length}"
-    if rest and not BEGINS.match(rest):
-        return f"wrong Content-Length {length}: expected the next record after it, found {tail!r}"
-    return ""
+    return f"wrong Content-Length {length}: expected the next record after it, found {tail!r}"
 
 
 def _head(stream: Stream) -> tuple[dict[str, str], int, int, str]:

@@ -1,24 +1,113 @@
-"""Bytes with look-ahead: a file by position, and a stream over it or over what it decompresses to.
+"""Bytes with look-ahead: a file by position, a remote one by ranges, and a stream over it or what it decompresses to.
 
 Holds what was asked for and a quarter more, or a block. It knows of WARC only the line that begins a record.
 """
 
 import bisect
+import contextlib
 import io
 import re
-from collections.abc import Callable
-from typing import IO
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import IO, Any, cast
 
 from curate import storage
 from curate.compression import DamagedError
 from curate.errors import InputError
 
-WINDOW = 1 << 18  # bytes read from the file at once
+Between = Callable[[int, int], bytes]
+"""The file's bytes [start, stop), fewer only at its end."""
+
+FIRST = 1 << 18  # bytes of a first request for a remote file; each that goes on from there doubles
+LARGEST = 1 << 23
+BEYOND = 1 << 16  # bytes of the first request beyond a range: the rest of its last record, mostly
+
+BLOCK = 1 << 19  # bytes read from the file at once
+WINDOW = 1 << 18  # bytes looked through at once
 KEPT = 1 << 14  # bytes of a block that stay when the next one is read
 NEWLINES = b"\r\n"
 VERSION = re.compile(rb"WARC/\d{1,2}\.\d{1,2}[ \t\r]{0,16}\n", re.IGNORECASE)
 NEXT = re.compile(rb"\n(?=" + VERSION.pattern + rb")", re.IGNORECASE)
 LINE = 32  # bytes within which a version line and the newline before it end
+
+
+def stored(path: str, start: int, stop: int) -> bytes:
+    """The file's bytes [start, stop) as stored, in one request where the store allows it; fewer at its end.
+
+    Raises:
+        InputError: if it is missing or unreadable.
+    """
+    fs, inner = storage.store(path)
+    try:
+        return bytes(fs.cat_file(inner, start=start, end=stop))
+    except (OSError, ValueError) as error:
+        if not isinstance(error, FileNotFoundError | ValueError) and start >= storage.size(path):
+            return b""  # an object store refuses what lies beyond the end
+        raise InputError(f"cannot read {path!r} at byte {start}: {storage.reason(error)}") from error
+
+
+@contextlib.contextmanager
+def opened(path: str, stop: int | None) -> Iterator[IO[bytes]]:
+    """The file, from which the bytes up to `stop` are wanted, and little more: `Blocks`, unless it is a local one.
+
+    Raises:
+        InputError: if it is missing or unreadable.
+    """
+    if stop is not None and storage.is_remote(path):
+        yield cast(IO[bytes], Blocks(partial(stored, path), partial(storage.size, path), stop))
+    else:
+        with storage.open_input(path) as file:
+            yield file
+
+
+class Blocks(io.RawIOBase):
+    """A remote file, read by ranges: in blocks that grow while the reading goes straight on.
+
+    Args:
+        read: its bytes.
+        size: how many they are.
+        stop: where what is wanted ends; None: with the file. From there on the blocks begin small again.
+    """
+
+    def __init__(self, read: Between, size: Callable[[], int], stop: int | None = None) -> None:
+        self._read, self._size, self._stop = read, size, stop
+        self._position = 0
+        self._block, self._base = b"", 0
+        self._step = 0  # bytes of the last block
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
+        self._position = max(0, offset + (self._size() if origin is None else origin))
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        at = self._position - self._base
+        if not 0 <= at < len(self._block):
+            self._block = self._next(bool(self._block) and at == len(self._block))
+            self._base, at = self._position, 0
+        size = min(len(buffer), len(self._block) - at)
+        buffer[:size] = self._block[at : at + size]
+        self._position += size
+        return size
+
+    def _next(self, goes_on: bool) -> bytes:
+        """The block at the file's position."""
+        start = self._position
+        left = LARGEST if self._stop is None else self._stop - start
+        self._step = min(LARGEST, 2 * self._step) if goes_on else FIRST if left > 0 else BEYOND
+        if 0 < left <= self._step and self._stop is not None:
+            self._step = BEYOND
+            return self._read(start, self._stop + BEYOND)
+        return self._read(start, start + self._step)
 
 
 class Window:
@@ -27,31 +116,47 @@ class Window:
     def __init__(self, file: IO[bytes], path: str) -> None:
         self._file, self.path = file, path
         self._data, self._base = b"", 0
+        self._position = 0  # of the file
         self._size: int | None = None
 
     def read(self, position: int, size: int) -> bytes:
         """Up to `size` bytes from `position` on: none only at the end of the file."""
         at = position - self._base
         if not 0 <= at < len(self._data):
-            try:
-                if at == len(self._data):
-                    # A member's end is found a piece too late: what came last is kept, so that nothing is read again.
-                    at = min(at, KEPT)
-                    self._data = self._data[len(self._data) - at :] + self._file.read(WINDOW)
-                    self._base = position - at
-                else:
-                    self._file.seek(position)
-                    self._data, self._base, at = self._file.read(WINDOW), position, 0
-            except (OSError, ValueError) as error:
-                raise InputError(f"cannot read {self.path} at byte {position}: {storage.reason(error)}") from error
+            # A member's end is found a piece too late: what came last is kept, so that nothing is read again.
+            kept = self._data[-KEPT:] if at == len(self._data) else b""
+            self._data = kept + self._block(position)
+            self._base, at = position - len(kept), len(kept)
         return self._data[at : at + size]
+
+    def held(self, position: int) -> memoryview:
+        """The bytes from `position` on that are at hand: none only at the end of the file."""
+        self.read(position, 0)
+        return memoryview(self._data)[position - self._base :]
+
+    def extend(self, position: int) -> bool:
+        """Have a block more at hand from `position` on, unless that is much already, or all; whether there is more."""
+        end = self._base + len(self._data)
+        if end - position >= BLOCK or not (more := self._block(end)):
+            return False
+        self._data, self._base = self._data[position - self._base :] + more, position
+        return True
+
+    def _block(self, position: int) -> bytes:
+        try:
+            if position != self._position:
+                self._file.seek(position)
+            data = self._file.read(BLOCK)
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read {self.path} at byte {position}: {storage.reason(error)}") from error
+        self._position = position + len(data)
+        return data
 
     def size(self) -> int:
         """The file's bytes."""
         if self._size is None:
             try:
-                self._size = self._file.seek(0, io.SEEK_END)
-                self._file.seek(self._base + len(self._data))
+                self._size = self._position = self._file.seek(0, io.SEEK_END)
             except (OSError, ValueError) as error:
                 raise InputError(f"cannot tell the size of {self.path}: {storage.reason(error)}") from error
         return self._size
@@ -102,7 +207,7 @@ class Stream:
             return have >= size
         # The quarter makes the copies of all calls together a multiple of the bytes, and not of the calls.
         wanted = max(size, have + have // 4)
-        parts = [self.data[self.at :]]
+        parts = [self.data[self.at :]] if have else []  # a single part is joined without a copy
         while have < wanted and (piece := self._next()):
             parts.append(piece)
             have += len(piece)
@@ -150,14 +255,16 @@ class Stream:
         self._seams.clear()
         return self.skip(place)
 
-    def skip_newlines(self) -> None:
+    def skip_newlines(self) -> bool:
+        """Whether anything but newlines follows; the stream then stands there."""
         while self.has(1):
             data, at = self.data, self.at
             while at < len(data) and data[at] in NEWLINES:
                 at += 1
             self.at = at
             if at < len(data):
-                return
+                return True
+        return False
 
     def find(self, pattern: re.Pattern[bytes], limit: int) -> re.Match[bytes] | None:
         """The first match in `data` within `limit` bytes from `at` on."""

@@ -11,17 +11,17 @@ Splitting a compressed file relies on finding member starts: the magic bytes fol
 midst, its records are read as pages of the outer file. How an uncompressed one is split is told in `curate.records`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, ClassVar
 
 from curate import charset, http, records, storage
 from curate.document import Dropped, Failed, Page, Record
-from curate.members import LEAD, Between, Members, container, units
+from curate.members import LEAD, Dictionary, Members, container, units
 from curate.reasons import Reason
 from curate.records import Raw
-from curate.stream import Stream, Window
+from curate.stream import Between, Stream, Window, opened, stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,19 +59,29 @@ def read(path: str, start: int = 0, stop: int | None = None, config: Warc = DEFA
     Raises:
         InputError: if the file is missing or unreadable, or is ARC, lz4 or another format that is not read.
     """
-    with storage.open_input(path) as file:
+    with opened(path, stop) as file:
         window = Window(file, path)
         # Of a range only the bytes that tell the container: a store's file would fetch a block of them.
-        yield from _read(window, start, stop, config, partial(storage.read_range, path) if start else window.between)
+        yield from _read(window, start, stop, config, partial(stored, path) if start else window.between)
 
 
-def read_file(file: IO[bytes], path: str, config: Warc = DEFAULT) -> Iterator[Record]:
-    """All records of an open file; errors name `path`."""
+def read_part(file: IO[bytes], path: str, config: Warc, known: Callable[[], Dictionary | None]) -> Iterator[Record]:
+    """All records of a part of the file at `path`, which errors name; `known` gives the dictionary, if it needs one.
+
+    Offsets are those in the part. Raises as `read`.
+    """
     window = Window(file, path)
-    yield from _read(window, 0, None, config, window.between)
+    yield from _read(window, 0, None, config, window.between, known)
 
 
-def _read(window: Window, start: int, stop: int | None, config: Warc, beginning: Between) -> Iterator[Record]:
+def _read(
+    window: Window,
+    start: int,
+    stop: int | None,
+    config: Warc,
+    beginning: Between,
+    known: Callable[[], Dictionary | None] | None = None,
+) -> Iterator[Record]:
     head = beginning(0, LEAD)
     if not head:
         if start == 0:
@@ -82,7 +92,7 @@ def _read(window: Window, start: int, stop: int | None, config: Warc, beginning:
         for place, raw in records.between(window, start, stop, config.max_page_bytes):
             yield _record(place, raw, config)
         return
-    members = Members(window, codec, beginning)
+    members = Members(window, codec, beginning, stop, known)
     for offset, stream in units(members, start, stop):
         if isinstance(stream, Failed):
             yield stream
@@ -110,8 +120,7 @@ def is_splittable(path: str) -> bool:
             return True  # damaged at its head: whatever follows is found by its magic
         stream = Stream(members.more)
         for _ in records.read(stream, DEFAULT.max_page_bytes):
-            stream.skip_newlines()
-            return not stream.has(1)
+            return not stream.skip_newlines()
         return True
 
 
@@ -128,36 +137,35 @@ def _record(offset: int, raw: Raw, config: Warc) -> Record:
         return Dropped(offset, Reason.too_large, url, f"Content-Length {raw.fields['content-length']}")
     if not raw.content:
         return Dropped(offset, Reason.empty_page, url)
-    body = raw.content
+    media = _media_type(content_type)
     if kind == "response":
         if not url.lower().startswith("http") and not content_type.lower().startswith("application/http"):
             return Dropped(offset, Reason.not_a_page, url, content_type)  # dns:, ftp:, whois:
         try:
-            message = http.parse(body)
+            message = http.parse(raw.content)
             content_type = message.fields.get("content-type", "")
+            media = _media_type(content_type)
             if message.status != 200:
                 return Dropped(offset, Reason.not_success, url, str(message.status))
             if not message.payload:
                 return Dropped(offset, Reason.empty_page, url)
-            if content_type and not _is_text(content_type, config):
+            if content_type and media not in config.content_types:
                 return Dropped(offset, Reason.not_text, url, content_type)
             body = http.body(message, config.max_page_bytes)
         except http.TooLargeError as error:
             return Dropped(offset, Reason.too_large, url, f"decoded body {error}")
         except http.DamagedError as error:
             return Failed(offset, f"{url}: {error}")
+    else:
+        body = bytes(raw.content)
     if not body:
         return Dropped(offset, Reason.empty_page, url)
-    if not (_is_text(content_type, config) if content_type else body.lstrip()[:1] == b"<" and http.is_text(body)):
+    if not (media in config.content_types if content_type else body.lstrip()[:1] == b"<" and http.is_text(body)):
         return Dropped(offset, Reason.not_text, url, content_type)
-    if _media_type(content_type) == "text/plain":  # Page: such bodies are UTF-8
+    if media == "text/plain":  # Page: such bodies are UTF-8
         body, content_type = charset.decode(body, content_type, markup=False).text.encode(), "text/plain"
     return Page(offset, body, url, raw.fields.get("warc-date", ""), content_type)
 
 
 def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
-
-
-def _is_text(content_type: str, config: Warc) -> bool:
-    return _media_type(content_type) in config.content_types

@@ -11,12 +11,14 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache, partial
+from typing import IO, Any, cast
 
-from curate import draw, storage, warc
+from curate import draw, members, storage, warc
 from curate.document import Failed, Record
 from curate.errors import InputError
 from curate.sources import cdx, lines
+from curate.stream import Blocks, stored
 from curate.warc import Warc
 from pipelines import web
 from pipelines.recipe import Crawl, Recipe
@@ -170,22 +172,36 @@ def read(path: str, captures: Sequence[Sequence[int]], config: Warc) -> Iterator
     """
     for run in _neighbours(captures):
         base, end = run[0][0], max(start + length for start, length in run)
-        data = storage.read_range(path, base, end) if end - base <= MOST else b""
+        data = stored(path, base, end) if end - base <= MOST else b""
         for start, length in run:
             piece = data[start - base : start - base + length]
+            if len(piece) < length <= MOST:
+                yield Failed(start, f"the index gives it {length} bytes; the file ends at {base + len(data)}")
+                continue
+            file = io.BytesIO(piece) if length <= MOST else _streamed(path, start, length)
             try:
-                if length > MOST:
-                    record = next(warc.read(path, start, start + 1, config), None)
-                elif len(piece) < length:
-                    record = Failed(start, f"the index gives it {length} bytes; the file ends at {base + len(data)}")
-                else:
-                    record = next(warc.read_file(io.BytesIO(piece), path, config=config), None)
+                record = next(warc.read_part(file, path, config, partial(_dictionary, path)), None)
             except InputError as error:
                 if web.failed(path, error):
                     raise
                 record = Failed(start, str(error))
             found = record or Failed(start, "no record begins where the index says")
             yield dataclasses.replace(found, offset=start)
+
+
+def _streamed(path: str, start: int, length: int) -> IO[bytes]:
+    """The bytes of a capture that is too long to be held."""
+
+    def between(first: int, last: int) -> bytes:
+        return stored(path, start + first, start + min(last, length)) if first < length else b""
+
+    return cast(IO[bytes], Blocks(between, lambda: length))
+
+
+@lru_cache(maxsize=1)
+def _dictionary(path: str) -> members.Dictionary | None:
+    """What the frames of the .warc.zst are decompressed with: read once, though its captures are many."""
+    return members.dictionary(path, partial(stored, path))[0]
 
 
 def _neighbours(captures: Sequence[Sequence[int]]) -> Iterator[list[tuple[int, int]]]:

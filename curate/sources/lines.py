@@ -1,5 +1,6 @@
 """Lines of a plain or compressed file with the offset of each, as bytes or as JSON objects."""
 
+import io
 import json
 from collections.abc import Iterator
 from typing import IO, Any
@@ -8,6 +9,7 @@ from curate import storage
 from curate.compression import BLOCK, DamagedError, codec_of, pieces
 from curate.document import Failed
 from curate.errors import InputError
+from curate.stream import opened, stored
 
 MAX_LINE = 64 << 20  # bytes; a line beyond is a dead letter, not memory
 
@@ -15,8 +17,7 @@ Line = tuple[int, bytes] | Failed
 
 
 def is_compressed(path: str) -> bool:
-    with storage.open_input(path) as file:
-        return codec_of(file.read(8)) is not None
+    return codec_of(stored(path, 0, 8)) is not None
 
 
 def read(path: str, start: int = 0, stop: int | None = None, max_line: int = MAX_LINE) -> Iterator[Line]:
@@ -27,10 +28,11 @@ def read(path: str, start: int = 0, stop: int | None = None, max_line: int = MAX
     Raises:
         InputError: if the file is missing or unreadable, or a range of a compressed file is asked for.
     """
-    with storage.open_input(path) as file:
+    with opened(path, stop) as raw:
+        file = io.BufferedReader(raw, BLOCK) if isinstance(raw, io.RawIOBase) else raw
         offset = start
         if start:
-            if codec_of(file.read(8)):
+            if is_compressed(path):
                 raise InputError(f"{path} is compressed and cannot be read from byte {start} on: read it whole")
             file.seek(start - 1)
             offset += len(file.readline()) - 1

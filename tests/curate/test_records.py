@@ -42,7 +42,7 @@ def test_a_range_reads_what_it_holds(form: str, tmp_path: Path, monkeypatch: pyt
     path.write_bytes(gzip.compress(data, 1) if form == ".single.warc.gz" else data)
 
     def opened(name: str) -> io.BufferedReader:
-        return io.BufferedReader(Counting(name), stream.WINDOW)
+        return io.BufferedReader(Counting(name), stream.BLOCK)
 
     monkeypatch.setattr(storage, "open_input", opened)
     step = 1 << 21
@@ -51,7 +51,7 @@ def test_a_range_reads_what_it_holds(form: str, tmp_path: Path, monkeypatch: pyt
     for start, stop in itertools.pairwise(cuts):
         Counting.total = 0
         found += sum(1 for _ in warc.read(str(path), start, stop))
-        most = step + 3 * stream.WINDOW + SIZE + (records.LOOK_BACK[0] if form == ".warc" else 0)
+        most = step + 3 * stream.BLOCK + SIZE + (records.LOOK_BACK[0] if form == ".warc" else 0)
         assert Counting.total <= most or (form == ".single.warc.gz" and start == 0)
     assert found == 300
 

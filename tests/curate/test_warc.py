@@ -229,6 +229,11 @@ def spoil(data: bytes, at: int) -> bytes:
         (GZ[0] + gzip.compress(GARBAGE) + GZ[1], "ab", [1]),  # counted with the member before it
         (GZ[0] + GZ[1][: len(GZ[1]) // 2] + GZ[2], "ac", [len(GZ[0])]),  # cut in its midst
         (gzip.compress(ABC[0] + ABC[1] + ABC[2])[:-6], "ab", [2]),  # a single member cut at its end
+        (
+            gzip.compress(b"".join(ABC), mtime=0) + random.Random(0).randbytes(20_000),
+            "abc",
+            [187],
+        ),  # no member after it
         (gzip.compress(b"".join(ABC) * 2000)[:-2000], None, None),
     ],
 )

@@ -1,9 +1,13 @@
 """The crawl by name and by index: which files and records are meant, and that every way to them gives the same."""
 
+import contextlib
 import gzip
 import io
 import itertools
 import json
+import random
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate import storage, warc
+from curate import sources, storage, stream, warc
 from curate.document import Failed, Page
 from curate.errors import InputError, UsageError
 from curate.sources import cdx
@@ -301,7 +306,77 @@ def test_neighbours_are_fetched_together(faulty: Any, mirror: Path, monkeypatch:
     assert list(crawl.read(f"{faulty.address}/f", places, warc.DEFAULT)) == found
     assert len(faulty.seen) == 1 + len(places)
     monkeypatch.setattr(crawl, "MOST", 10)  # every record is long: streamed
+    faulty.sent = 0
     assert list(crawl.read(f"{faulty.address}/f", places, warc.DEFAULT)) == found
+    assert faulty.sent == sum(length for _, length in places)
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("has_dictionary", [True, False])
+def test_the_dictionary_of_captures_is_read_once(
+    held: bool, has_dictionary: bool, faulty: Any, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A .warc.zst begins with what its frames are decompressed with, far from any capture."""
+    web.install(Fetch(requests_per_second=5000))
+    bodies = [gzip.decompress(part) for part in members_of(mirror / FILES[0])][:12]
+    dictionary = zstandard.ZstdCompressionDict(b"".join(bodies))
+    stored = zstandard.compress(dictionary.as_bytes()) if held else dictionary.as_bytes()
+    head = b"\x5d\x2a\x4d\x18" + struct.pack("<I", len(stored)) + stored if has_dictionary else b""
+    pack = zstandard.ZstdCompressor(dict_data=dictionary if has_dictionary else None)
+    frames = [pack.compress(body) for body in bodies]
+    data = head + b"".join(frames)
+    whole = list(warc.read(put(tmp_path, "a.warc.zst", data)))
+    assert sum(isinstance(record, Page) for record in whole) > 3
+    url = f"{faulty.address}/{tmp_path.name}.warc.zst"
+    faulty.files[f"/{tmp_path.name}.warc.zst"] = data
+    starts = list(itertools.accumulate(map(len, frames[:-1]), initial=len(head)))
+    places = [[start, len(frame)] for start, frame in zip(starts, frames, strict=True)]
+    if not held:  # every record is long: streamed
+        monkeypatch.setattr(crawl, "MOST", 10)
+    found = [one for half in (places[::2], places[1::2]) for one in crawl.read(url, half, warc.DEFAULT)]
+    assert sorted(found, key=lambda record: record.offset) == whole
+    assert [asked for _, asked in faulty.seen].count("bytes=0-7") == 1
+
+
+def members_of(path: Path) -> list[bytes]:
+    """The gzip members that are sound."""
+    data, found = path.read_bytes(), []
+    for record in warc.read(str(path)):
+        with contextlib.suppress(OSError, EOFError, zlib.error):
+            stream = zlib.decompressobj(31)
+            stream.decompress(data[record.offset :])
+            found.append(data[record.offset : len(data) - len(stream.unused_data)])
+    return found
+
+
+def test_a_range_asks_for_little_beyond_its_end(faulty: Any, tmp_path: Path) -> None:
+    """The whole is fetched about once, in however many ranges it is read."""
+    web.install(Fetch(requests_per_second=5000))
+    dice = random.Random(0)
+    plain = [
+        b"WARC/1.0\r\nWARC-Type: request\r\nWARC-Target-URI: http://a.example/%d\r\nContent-Length: 20000\r\n\r\n" % n
+        + dice.randbytes(20_000)
+        + b"\r\n\r\n"
+        for n in range(200)
+    ]
+    for name, data in (
+        ("a.warc.gz", b"".join(gzip.compress(part, mtime=0) for part in plain)),
+        ("a.warc.zst", b"".join(map(zstandard.compress, plain))),
+        ("a.jsonl", b"".join(b'{"text": "%s"}\n' % dice.randbytes(10_000).hex().encode() for _ in range(200))),
+    ):
+        whole = list(sources.open(sources.guess_format(name) or "", put(tmp_path, name, data)))
+        assert len(whole) == 200
+        url = f"{faulty.address}/{tmp_path.name}/{name}"
+        faulty.files[f"/{tmp_path.name}/{name}"] = data
+        found, step = [], 1 << 20
+        for start in range(0, len(data), step):
+            faulty.seen.clear()
+            stop = start + step
+            found += sources.open(sources.guess_format(name) or "", url, start, stop)
+            asked = [tuple(map(int, asked[6:].split("-"))) for _, asked in faulty.seen]
+            assert max(last for _, last in asked) < stop + 3 * stream.BEYOND
+            assert sum(last - first + 1 for first, last in asked) <= step + 3 * stream.BEYOND + 64
+        assert found == whole
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 26), st.integers(0, 1 << 25)), unique_by=lambda one: one[0], min_size=1))
