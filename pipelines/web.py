@@ -8,10 +8,9 @@ from fsspec.spec import AbstractFileSystem
 
 from curate import storage
 from curate.errors import InputError
+from curate.stream import FIRST, Blocks
 from pipelines.fetch import DEFAULT, Door, Fetch, FetchError, Remote
 
-FIRST = 1 << 18  # bytes of a first request; each that goes on from there doubles
-LARGEST = 1 << 23
 S3_TRIES = 10
 
 
@@ -80,42 +79,10 @@ class Web(AbstractFileSystem):
         return self._last
 
     def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> io.BufferedReader:
-        return io.BufferedReader(_File(Remote(self._door, path)), FIRST)
+        remote = Remote(self._door, path)
 
+        def size() -> int:
+            remote.meet()
+            return remote.size or 0
 
-class _File(io.RawIOBase):
-    """A remote file that is read in blocks, which grow while the reading goes straight on."""
-
-    def __init__(self, remote: Remote) -> None:
-        self._remote = remote
-        self._position = 0
-        self._block, self._base = b"", 0
-        self._step = FIRST
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_END:
-            self._remote.meet()
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._remote.size or 0}[whence]
-        self._position = max(0, origin + offset)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        at = self._position - self._base
-        if not 0 <= at < len(self._block):
-            follows = self._block and at == len(self._block)
-            self._step = min(LARGEST, 2 * self._step) if follows else FIRST
-            self._base, at = self._position, 0
-            self._block = self._remote.read(self._base, self._base + self._step)
-        size = min(len(buffer), len(self._block) - at)
-        buffer[:size] = self._block[at : at + size]
-        self._position += size
-        return size
+        return io.BufferedReader(Blocks(remote.read, size), FIRST)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate import storage
+from curate import storage, stream
 from curate.errors import InputError, UsageError
 from pipelines import fetch, web
 from pipelines.cache import Cache
@@ -83,7 +83,7 @@ def test_blocks_grow_while_the_reading_goes_on(faulty: Any) -> None:
     with web.Web(manners=QUICK, skip_instance_cache=True).open(f"{faulty.address}/file") as file:
         assert b"".join(iter(lambda: file.read(100_000), b"")) == data
     sizes = [int(last) - int(first) + 1 for _, asked in faulty.seen for first, last in [asked[6:].split("-")]]
-    assert sizes[:4] == [web.FIRST << step for step in range(4)]
+    assert sizes[:4] == [stream.FIRST << step for step in range(4)]
     assert faulty.sent == len(data)
 
 
@@ -178,7 +178,7 @@ def test_every_reader_takes_this_door(faulty: Any, monkeypatch: pytest.MonkeyPat
     before = fetch.counts()
     assert storage.exists(path)
     assert storage.size(path) == len(DATA)
-    assert storage.read_range(path, 5, 50) == DATA[5:50]
+    assert stream.stored(path, 5, 50) == DATA[5:50]
     with storage.open_input(path) as file:
         assert file.read() == DATA
     assert storage.state(path) == storage.state(path)
