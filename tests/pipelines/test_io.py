@@ -1,6 +1,7 @@
 """Receipts, tallies, the guard: what closes, what is refused, what is found."""
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -117,15 +118,22 @@ def test_nothing_half_written(tmp_path) -> None:
     assert path.read_bytes() == b"half"
 
 
-def test_a_remote_file_appears_whole_or_not_at_all() -> None:
+@pytest.fixture
+def box() -> Iterator[str]:
+    """A folder of the store in memory, which is this process's."""
+    yield "memory://box"
+    storage.remove("memory://box")
+
+
+def test_a_remote_file_appears_whole_or_not_at_all(box: str) -> None:
     def write(ends_well: bool) -> None:
-        with storage.atomic("memory://box/file") as file:
+        with storage.atomic(f"{box}/file") as file:
             file.write(b"half")
             if not ends_well:
                 raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError):
         write(ends_well=False)
-    assert not storage.exists("memory://box/file")
+    assert not storage.exists(f"{box}/file")
     write(ends_well=True)
-    assert storage.glob("memory://box/*") == ["memory://box/file"]
+    assert storage.glob(f"{box}/*") == [f"{box}/file"]
