@@ -8,7 +8,7 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -19,6 +19,7 @@ from curate import draw
 from curate.errors import InputError
 from pretrain.forms import Question
 from pretrain.likelihood import Ids, Likelihood, Request, likelihoods, search
+from pretrain.progress import Tick
 from pretrain.sample import Sampler
 from pretrain.tasks import NORMS, Norm, Task
 
@@ -76,8 +77,13 @@ class Bench:
         self._window = sampler.model.config.context
         self._lengths: dict[str, int] = {}
 
-    def run(self, task: Task, *, limit: int | None = None, seed: int = 0) -> Result:
+    def run(
+        self, task: Task, *, limit: int | None = None, seed: int = 0, tick: Tick = lambda done, total: None
+    ) -> Result:
         """The task's figures, on all its questions or on a keyed draw of so many.
+
+        Args:
+            tick: told how many questions are done of how many.
 
         Raises:
             InputError: if a free answer's most tokens do not fit the model's window.
@@ -86,14 +92,20 @@ class Bench:
         if limit is not None and limit < len(indices):
             ranked = sorted(indices, key=lambda i: draw.key("pretrain.questions", seed, task.name, i))
             indices = sorted(ranked[:limit])
-        shots, cut = 0, 0
+        shots, cut, asked = 0, 0, 0
+
+        def done(count: int) -> None:
+            nonlocal asked
+            asked += count
+            tick(asked, len(indices))
+
         values: dict[str, list[float]] = {}
         for first in range(0, len(indices), _BLOCK):
             block = indices[first : first + _BLOCK]
             prompts = [self.prompt(task, index, seed) for index in block]
             shots += sum(prompt.shots for prompt in prompts)
             cut += sum(prompt.cut for prompt in prompts)
-            for row in self._scores(task, [task.questions[i] for i in block], prompts):
+            for row in self._scores(task, [task.questions[i] for i in block], prompts, done):
                 for name, value in row.items():
                     values.setdefault(name, []).append(value)
         metrics = {name: _estimate(np.array(column)) for name, column in values.items()}
@@ -153,13 +165,17 @@ class Bench:
     def _encode(self, text: str) -> Ids:
         return np.array(self._sampler.tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
 
-    def _scores(self, task: Task, questions: list[Question], prompts: list[Prompt]) -> list[dict[str, float]]:
+    def _scores(
+        self, task: Task, questions: list[Question], prompts: list[Prompt], done: Callable[[int], None]
+    ) -> list[dict[str, float]]:
         """Of each question its value of each metric."""
         if task.kind == "free":
-            return [
-                _free(self._answer(task, prompt), question) for question, prompt in zip(questions, prompts, strict=True)
-            ]
-        found = likelihoods(self._model, [_requests(p.contexts, p.completions) for p in prompts])
+            out = []
+            for question, prompt in zip(questions, prompts, strict=True):
+                out.append(_free(self._answer(task, prompt), question))
+                done(1)
+            return out
+        found = likelihoods(self._model, [_requests(p.contexts, p.completions) for p in prompts], done)
         if task.kind == "completion":
             return [{"accuracy": float(one.greedy), "perplexity": one.nats} for (one,) in found]
         free: list[list[Likelihood]] | None = None

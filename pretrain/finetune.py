@@ -34,6 +34,7 @@ from pretrain.labelled import SPECIALS, Accuracy, Correlation, Encoder, Example,
 from pretrain.metrics import METRICS, line_of, read_metrics
 from pretrain.model import GPT
 from pretrain.presets import ModelConfig
+from pretrain.progress import Tick
 from pretrain.sample import load_tokenizer
 
 VERSION = 1
@@ -171,6 +172,7 @@ def finetune(
     config: FinetuneConfig,
     device: torch.device,
     note: Callable[[str], None] = lambda text: None,
+    tick: Tick = lambda done, total: None,
 ) -> Accuracy | Correlation | None:
     """Train the newest checkpoint of `source` on a labelled set, or go on where a run in `out` stopped.
 
@@ -183,7 +185,7 @@ def finetune(
     """
     with checkpoint.lock(out):
         run = _Run(source, train, held, out, config, device)
-        return run.train(note)
+        return run.train(note, tick)
 
 
 class _Run:
@@ -236,7 +238,7 @@ class _Run:
         rows = [[self.encode(texts) for texts in example.sequences] for example in examples]
         return rows, labelled.targets(path, examples, self.progress.labels, self.progress.scale)
 
-    def train(self, note: Callable[[str], None]) -> Accuracy | Correlation | None:
+    def train(self, note: Callable[[str], None], tick: Tick) -> Accuracy | Correlation | None:
         config, steps, epoch = self.config, self.progress.steps, self.progress.epoch
         optimizer, path = self._optimizer(), self.out / METRICS
         # A killed run may have written lines of steps that it had not saved.
@@ -247,6 +249,7 @@ class _Run:
         with open(path, "ab", buffering=0) as metrics:
             for step in range(self.progress.done, steps):
                 line = self._step(optimizer, step)
+                tick(step + 1, steps)
                 metrics.write(line_of({"step": step + 1} | line))
                 ends = (step + 1) % epoch == 0
                 if ends and self.held is not None:

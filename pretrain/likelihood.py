@@ -61,12 +61,17 @@ class _Group:
         return max(map(len, self.rows)) - 1 - self.shared
 
 
-def likelihoods(model: GPT, questions: Sequence[Sequence[Request]]) -> list[list[Likelihood]]:
+def likelihoods(
+    model: GPT, questions: Sequence[Sequence[Request]], done: Callable[[int], None] = lambda count: None
+) -> list[list[Likelihood]]:
     """The likelihood of each completion given its context, question by question.
 
     What does not fit the model's window is cut from the beginning of the context; a completion that is longer than the
     window is read in windows, as a held-out document is. A request's result does not depend on the others but for
     rounding.
+
+    Args:
+        done: told of each batch how many questions were in it.
     """
     device, window = model.wte.weight.device, model.config.context
     parts = [[_parts(request, window) for request in question] for question in questions]
@@ -81,6 +86,7 @@ def likelihoods(model: GPT, questions: Sequence[Sequence[Request]]) -> list[list
             found = iter(_read(model, batch, hidden_RTD))
         for group in batch:
             read[group.index] = list(itertools.islice(found, len(group.rows)))
+        done(len(batch))
     out = []
     for lists, likelihood in zip(parts, map(iter, read), strict=True):
         out.append([_sum(list(itertools.islice(likelihood, len(one)))) for one in lists])

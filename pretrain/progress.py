@@ -1,14 +1,45 @@
 """A run shown to people on standard error: a live line in a terminal, plain lines elsewhere. It decides nothing."""
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from pretrain.evaluate import Score
 from pretrain.run import Step
 
 _PLAIN_SECONDS = 15.0
+
+# Told how much is done of how much.
+Tick = Callable[[int, int], None]
+
+
+@contextlib.contextmanager
+def ticks(name: str, console: Console | None = None) -> Iterator[Tick]:
+    """Work of equal pieces under a name: a bar that goes when it is done in a terminal, plain lines elsewhere."""
+    console, shown = console or Console(stderr=True, highlight=False), time.monotonic()
+    columns = TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name)
+
+        def tick(done: int, total: int) -> None:
+            nonlocal shown
+            bar.update(task, completed=done, total=total)
+            if not console.is_terminal and time.monotonic() - shown >= _PLAIN_SECONDS:
+                shown = time.monotonic()
+                console.print(f"{name}: {done:,} of {total:,}", soft_wrap=True)
+
+        yield tick
 
 
 class Display:

@@ -10,7 +10,7 @@ from pretrain import checkpoint, labelled, machine, tasks
 from pretrain.benchmark import Bench, Result
 from pretrain.evaluate import evaluate
 from pretrain.finetune import FinetuneConfig, Finetuned, finetune
-from pretrain.progress import Display
+from pretrain.progress import Display, ticks
 from pretrain.sample import Sampler
 from pretrain.train import score_table
 
@@ -41,7 +41,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
                 )
             out["tasks"] = {}
             for task in loaded:
-                result = bench.run(task, limit=args.questions, seed=args.seed)
+                with ticks(task.name) as tick:
+                    result = bench.run(task, limit=args.questions, seed=args.seed, tick=tick)
                 out["tasks"][task.name] = asdict(result)
                 if not args.json:
                     _print_result(result, width)
@@ -84,8 +85,8 @@ def run_finetune(args: argparse.Namespace) -> int:
         config = FinetuneConfig(task=args.task, **{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
         raise UsageError(str(error)) from error
-    with machine.switches(device, args.threads):
-        found = finetune(source, args.train, args.held, out, config, device, display.note)
+    with machine.switches(device, args.threads), ticks("finetune") as tick:
+        found = finetune(source, args.train, args.held, out, config, device, display.note, tick)
     if args.json:
         print(json.dumps(None if found is None else asdict(found), sort_keys=True))
     elif found is not None:

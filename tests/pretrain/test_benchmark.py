@@ -242,7 +242,10 @@ def test_blocks_make_no_difference(
     task = make([question(bird, number % 2) for number, bird in enumerate(BIRDS)], shots=2, answer_context="A:")
     whole = Bench(sampler).run(task)
     monkeypatch.setattr(benchmark, "_BLOCK", 2)
-    assert Bench(sampler).run(task) == whole
+    ticks: list[tuple[int, int]] = []
+    assert Bench(sampler).run(task, tick=lambda done, total: ticks.append((done, total))) == whole
+    assert [done for done, _ in ticks] == sorted({done for done, _ in ticks})
+    assert ticks[-1] == (len(BIRDS), len(BIRDS))
 
 
 # ---- settings

@@ -10,7 +10,7 @@ from pretrain import machine
 from pretrain.evaluate import Score
 from pretrain.model import GPT
 from pretrain.presets import PRESETS
-from pretrain.progress import Display
+from pretrain.progress import Display, ticks
 from pretrain.run import Step
 
 
@@ -60,3 +60,18 @@ def test_flops_of_gpt2_are_palms_count() -> None:
 
 def test_the_peak_of_a_cpu_is_not_known() -> None:
     assert machine.peak(torch.device("cpu")) is None
+
+
+def test_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(0, 1000, 5))
+    monkeypatch.setattr("pretrain.progress.time.monotonic", lambda: float(next(now)))
+    shown = {}
+    for terminal in (False, True):
+        file = io.StringIO()
+        with ticks("arc", Console(file=file, force_terminal=terminal, width=120)) as tick:
+            for done in range(1, 6):
+                tick(done, 1000)
+        shown[terminal] = file.getvalue()
+    assert shown[False].splitlines()[0] == "arc: 3 of 1,000"
+    assert "5/1000" in shown[True]
+    assert "of 1,000" not in shown[True]
