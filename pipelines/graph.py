@@ -58,7 +58,7 @@ class Stage:
 
 
 def each(step: str, work: Callable[[Context, Task], None]) -> Build:
-    """Tasks -> Spread -> Work."""
+    """Tasks -> Work."""
 
     def build(pipeline: beam.Pipeline, context: Context, pending: tasks.Listed) -> Any:
         # Task

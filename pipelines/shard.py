@@ -10,7 +10,7 @@ import pyarrow as pa
 from curate import decontaminate, storage
 from curate.errors import StaleError
 from curate.reasons import Reason
-from pipelines import io
+from pipelines import io, receipts
 from pipelines.context import Context
 
 # Stages after ingest that take documents out, in order.
@@ -26,7 +26,7 @@ def tasks(context: Context) -> list[io.Task]:
 def _tasks(root: str, fingerprint: str) -> tuple[io.Task, ...]:
     """The receipts of a finished ingest, read once in each process: its fingerprint stands for what it made."""
     found: dict[str, int] = {}
-    for _, receipt in io.read_receipts(io.receipts_folder(root, "ingest", "splits")):
+    for _, receipt in receipts.read(io.receipts_folder(root, "ingest", "splits")):
         found.update(receipt["info"]["shards"])
     return tuple(
         io.Task(name, {"number": number, "bytes": size}) for number, (name, size) in enumerate(sorted(found.items()))

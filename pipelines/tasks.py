@@ -1,7 +1,7 @@
 """Tasks on their way to the workers: tables in the run directory, since the graph of a job may hold but few.
 
 A crawl makes a million tasks. Dataflow refuses a graph above 10 MB, and every runner sends all of it to every worker;
-what the graph holds here is a folder and the number of files in it.
+what the graph holds here is a folder and the number of files in it, and what is shuffled is a place in them.
 """
 
 import json
@@ -13,7 +13,7 @@ import pyarrow as pa
 from curate import storage
 from pipelines.io import Task
 
-PART_BYTES = 4 << 20  # of tasks as JSON in one file: what a worker holds of them
+PART_BYTES = 1 << 18  # of tasks as JSON in one file: it is read for each of its tasks, unless it is still at hand
 SCHEMA = pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("data", pa.string(), nullable=False)])
 
 
@@ -34,7 +34,8 @@ class Listed:
     def read(self) -> Iterator[Task]:
         """All of them, in their order."""
         for part in range(self.parts):
-            yield from read_part(self.folder, part)
+            table = load(self.folder, part)
+            yield from (take(table, row) for row in range(len(table)))
 
     def remove(self) -> None:
         storage.remove(self.folder)
@@ -67,11 +68,14 @@ def write(folder: str, tasks: Iterable[Task]) -> Listed:
     return Listed(folder, parts, number, size)
 
 
-def read_part(folder: str, part: int) -> Iterator[Task]:
-    """The tasks of one file."""
-    table = storage.read_table(part_path(folder, part))
-    for name, text in zip(table["name"].to_pylist(), table["data"].to_pylist(), strict=True):
-        yield Task(name, json.loads(text))
+def load(folder: str, part: int) -> pa.Table:
+    """One of the files."""
+    return storage.read_table(part_path(folder, part))
+
+
+def take(table: pa.Table, row: int) -> Task:
+    """The task in a row of a file."""
+    return Task(table["name"][row].as_py(), json.loads(table["data"][row].as_py()))
 
 
 def part_path(folder: str, part: int) -> str:

@@ -11,7 +11,7 @@ from classifiers import quality, train
 from curate import draw, storage
 from curate.document import SAMPLES
 from curate.reasons import Reason
-from pipelines import io, shard
+from pipelines import io, receipts, shard
 from pipelines.context import Context
 
 plan = shard.single("model")
@@ -22,11 +22,10 @@ def off(context: Context) -> str | None:
     settings = context.recipe.quality
     if settings is None:
         return "quality is null in the recipe"
-    receipts = [receipt for _, receipt in io.read_receipts(io.receipts_folder(context.root, "ingest", "splits"))]
-    positives = sum(
-        receipt["sources"].get(source, {}).get("kept", 0) for receipt in receipts for source in settings.positives
-    )
-    negatives = sum(receipt["info"]["samples"] for receipt in receipts)
+    positives = negatives = 0
+    for _, receipt in receipts.read(io.receipts_folder(context.root, "ingest", "splits")):
+        positives += sum(receipt["sources"].get(source, {}).get("kept", 0) for source in settings.positives)
+        negatives += receipt["info"]["samples"]
     for name, number, source in (
         ("positives", positives, "/".join(settings.positives)),
         ("negatives", negatives, "the sample of the crawl"),

@@ -3,6 +3,7 @@
 Elements are tasks (a name and a few numbers) or blocks (Arrow batches, numpy arrays): never single documents.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,20 +14,43 @@ from apache_beam.metrics import Metrics
 from pipelines import guard, io, tasks, web
 from pipelines.context import Context
 
+PARTS_HELD = 32  # files of a list of tasks, by each worker
+
 
 @dataclass
 class ReadTasks(beam.PTransform):
-    """Nothing -> PCollection[Task]: what was listed for the workers, of which the graph itself holds no task."""
+    """Nothing -> PCollection[Task]: what was listed, spread over the workers. Neither the graph nor the shuffle holds a
+    task, but its place in the list."""
 
     listed: tasks.Listed
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         folder, parts = self.listed.folder, range(self.listed.parts)
-        return begin | "Parts" >> beam.Create(parts) | "Read" >> beam.FlatMap(_read_part, folder)
+        return (
+            begin
+            | "Parts" >> beam.Create(parts)
+            | "Places" >> beam.FlatMap(_places, folder)  # (part, row)
+            | "Spread" >> beam.Reshuffle()
+            | "Read" >> beam.ParDo(_TakeTask(folder))
+        )
 
 
-def _read_part(part: int, folder: str) -> Iterator[io.Task]:
-    return tasks.read_part(folder, part)
+def _places(part: int, folder: str) -> Iterator[tuple[int, int]]:
+    return ((part, row) for row in range(len(tasks.load(folder, part))))
+
+
+class _TakeTask(beam.DoFn):
+    """(part, row) -> Task."""
+
+    def __init__(self, folder: str):
+        self.folder = folder
+
+    def setup(self) -> None:
+        self.load = functools.lru_cache(PARTS_HELD)(functools.partial(tasks.load, self.folder))
+
+    def process(self, place: tuple[int, int]) -> Iterator[io.Task]:
+        part, row = place
+        yield tasks.take(self.load(part), row)
 
 
 class AttemptTask(beam.DoFn):
@@ -50,16 +74,14 @@ class AttemptTask(beam.DoFn):
 
 @dataclass
 class RunTasks(beam.PTransform):
-    """PCollection[Task] -> PCollection[]: each task on its own, spread over the workers."""
+    """PCollection[Task] -> PCollection[]: each task on its own."""
 
     context: Context
     step: str
     work: Callable[[Context, io.Task], None]
 
     def expand(self, tasks: beam.PCollection) -> beam.PCollection:
-        return (
-            tasks | "Spread" >> beam.Reshuffle() | "Work" >> beam.ParDo(AttemptTask(self.context, self.step, self.work))
-        )
+        return tasks | "Work" >> beam.ParDo(AttemptTask(self.context, self.step, self.work))
 
 
 @dataclass
@@ -70,10 +92,8 @@ class Send(beam.PTransform):
     send: Callable[[Context, io.Task], Iterable[tuple[Any, Any]]]
 
     def expand(self, tasks: beam.PCollection) -> beam.PCollection:
-        return (
-            tasks
-            | "Spread" >> beam.Reshuffle()
-            | "Blocks" >> beam.FlatMap(lambda task, send, context: send(context, task), self.send, self.context)
+        return tasks | "Blocks" >> beam.FlatMap(
+            lambda task, send, context: send(context, task), self.send, self.context
         )
 
 
@@ -165,7 +185,6 @@ class MergeInto(beam.PTransform):
         attempt = AttemptTask(self.context, self.step, self.work)
         return (
             tasks
-            | "Spread" >> beam.Reshuffle()
             | "Read" >> beam.FlatMap(lambda task, read, context: read(context, task), self.read, self.context)
             | "Merge" >> beam.CombineGlobally(_Merge(self.merge)).with_fanout(16)
             | "Work" >> beam.Map(lambda block, attempt, task: attempt.process(task, block), attempt, self.task)
