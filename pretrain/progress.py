@@ -30,7 +30,7 @@ def ticks(name: str, console: Console | None = None) -> Iterator[Tick]:
     console, shown = console or Console(stderr=True, highlight=False), time.monotonic()
     columns = TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name)
+        task = bar.add_task(name, total=None)
 
         def tick(done: int, total: int) -> None:
             nonlocal shown
