@@ -93,8 +93,12 @@ REPETITION = (
 RULES = (*QUALITY, *REPETITION)
 
 
-def measure(table: WordTable, config: Gopher) -> dict[str, npt.NDArray[np.float64]]:
-    """float64[docs] for each measure that `RULES` names; of the config only stop_words and marks_are_words matter."""
+def measure(table: WordTable, config: Gopher, repeats: bool = True) -> dict[str, npt.NDArray[np.float64]]:
+    """float64[docs] for each measure that `RULES` names, or without `repeats` those of `QUALITY`.
+
+    Of the config only stop_words, marks_are_words and max_words matter: longer texts, whose verdict that is, have 0 for
+    all n-grams.
+    """
     num_words = np.diff(table.doc_words)
     chars = total(table.chars, table.doc_words)
     letters = total(table.letters, table.doc_words)
@@ -102,9 +106,6 @@ def measure(table: WordTable, config: Gopher) -> dict[str, npt.NDArray[np.float6
     if config.marks_are_words:
         letters, pieces = letters + total(table.line_parts, table.doc_lines), total_pieces(table)
     filled = total(table.line_hash != 0, table.doc_lines)
-    line_chars = total(table.line_chars, table.doc_lines)
-    lines, paragraphs = repetition.lines(table), repetition.paragraphs(table)
-    grams = repetition.grams(table)
     measures = {
         "words": num_words.astype(np.float64),
         "mean_word_chars": ratio(chars, num_words),
@@ -114,6 +115,15 @@ def measure(table: WordTable, config: Gopher) -> dict[str, npt.NDArray[np.float6
         "ellipsis_lines": ratio(total(table.line_ends & scan.ELLIPSIS != 0, table.doc_lines), filled),
         "alphabetic_words": ratio(letters, pieces),
         "stop_words": phrases.find(table, config.stop_words, table.doc_words).sum(axis=1).astype(np.float64),
+    }
+    return measures | _repeats(table, config.max_words) if repeats else measures
+
+
+def _repeats(table: WordTable, max_words: int | None) -> dict[str, npt.NDArray[np.float64]]:
+    line_chars = total(table.line_chars, table.doc_lines)
+    lines, paragraphs = repetition.lines(table), repetition.paragraphs(table)
+    grams = repetition.grams(table, max_words)
+    measures = {
         "duplicate_lines": ratio(lines.repeated, lines.items),
         "duplicate_paragraphs": ratio(paragraphs.repeated, paragraphs.items),
         "duplicate_line_chars": ratio(lines.chars, line_chars),

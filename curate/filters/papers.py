@@ -55,7 +55,7 @@ def fails(texts: pa.StringArray, filters: Filters, margin: float) -> npt.NDArray
     table = words.table(texts)
     found = [np.zeros((0, len(texts)), np.bool_)]
     if filters.gopher is not None:
-        measures = gopher.measure(table, filters.gopher)
+        measures = gopher.measure(table, filters.gopher, repeats=False)
         found.append(failing(gopher.QUALITY, filters.gopher, measures, margin))
     if filters.c4 is not None:
         if filters.c4.cuts_citations:

@@ -36,8 +36,11 @@ def paragraphs(table: WordTable) -> Repeats:
     return _repeats(hashes[:count], chars[:count], bounds)
 
 
-def grams(table: WordTable) -> npt.NDArray[np.int64]:
+def grams(table: WordTable, max_words: int | None = None) -> npt.NDArray[np.int64]:
     """int64[n, 9]: characters in the most frequent 2-, 3- and 4-gram and in the repeated 5- to 10-grams.
+
+    0 for documents of more than `max_words`, which are not looked at; None: all are. A word takes some 60 bytes of
+    memory in the longest document that is.
 
     Characters are those of the words, in the most frequent n-gram with a space between two words.
     The most frequent n-gram counts with all its occurrences, but not if it occurs once; of equally frequent ones the
@@ -45,7 +48,8 @@ def grams(table: WordTable) -> npt.NDArray[np.int64]:
     character counts twice, and the first occurrence does not count.
     """
     found = np.zeros((table.num_docs, len(TOP) + len(DUPLICATE)), np.int64)
-    most = int(np.diff(table.doc_words).max(initial=0))
+    num_words = np.diff(table.doc_words)
+    most = int(num_words.max(where=num_words <= (np.inf if max_words is None else max_words), initial=0))
     _grams(table.hash, table.chars, table.doc_words, *_slots(most), np.empty(most, np.uint64), found)
     return found
 
@@ -126,6 +130,8 @@ def _grams(words, word_chars, doc_words, keys, marks, counts, hashes, found):  #
     for d in range(len(doc_words) - 1):
         begin = doc_words[d]
         num_words = doc_words[d + 1] - begin
+        if num_words > len(hashes):
+            continue
         mask = _mask(num_words)
         for i in range(num_words):
             hashes[i] = words[begin + i]

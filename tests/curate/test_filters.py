@@ -312,6 +312,26 @@ def test_n_grams_equal_the_plain_count(documents):
     assert found.tolist() == expected
 
 
+def test_n_grams_of_texts_that_are_too_long_are_not_counted():
+    table = of("a b a b", "a b a b a b", "a b a b")
+    assert repetition.grams(table, 5)[:, 0].tolist() == [6, 0, 6]
+    assert repetition.grams(table, 6)[:, 0].tolist() == [6, 9, 6]
+    assert repetition.grams(table, 0).tolist() == [[0] * 9] * 3
+    config = gopher.Gopher(min_words=1, max_words=5)
+    assert reasons(gopher.judge(table, config))[1] == Reason.too_many_words
+
+
+def test_quality_is_measured_without_repetition():
+    table = of(PROSE, "a a a a")
+    measures = gopher.measure(table, gopher.Gopher(), repeats=False)
+    whole = gopher.measure(table, gopher.Gopher())
+    assert {name: values.tolist() for name, values in measures.items()} == {
+        name: whole[name].tolist() for name in measures
+    }
+    assert {rule.measure for rule in gopher.QUALITY} == set(measures)
+    assert {rule.measure for rule in gopher.RULES} == set(whole)
+
+
 @settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from(["", " ", "x y", "z.", "longer line"]), max_size=12), max_size=4))
 def test_lines_and_paragraphs_equal_the_plain_count(documents):
