@@ -265,7 +265,7 @@ class _Run:
         rows, gold = self.held
         answers, scale = answers_of(self.model, rows, self.config.micro), self.progress.scale
         if scale is None:
-            return labelled.accuracy(answers, gold)
+            return labelled.accuracy(answers, gold, choice=self.model.choice)
         return labelled.correlation(*(labelled.scores(each, scale) for each in ([one for (one,) in answers], gold)))
 
     def _step(self, optimizer: torch.optim.AdamW, step: int) -> dict[str, float]:

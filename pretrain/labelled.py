@@ -16,7 +16,7 @@ tokens behind the vocabulary.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -138,16 +138,26 @@ def scores(found: Sequence[float], scale: Scale) -> list[float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Of a labelled set: the share that is right, its standard error, and the mean nats of the right label."""
+    """Of a labelled set: the share that is right, its standard error, and the mean nats of the right label.
+
+    Attributes:
+        matthews: Matthews' correlation, which GPT-1 gives for CoLA, of any number of labels (Gorodkin 2004); None of a
+            choice, and where all that is right or all that is said is one label.
+        f1: of two labels that of the second in order, which GPT-1 gives for MRPC and QQP; None of others.
+    """
 
     examples: int
     accuracy: float
     error: float | None
     nats: float
+    matthews: float | None = None
+    f1: float | None = None
 
     def __str__(self) -> str:
         spread = "" if self.error is None else f" (standard error {self.error:.4f})"
-        return f"{self.examples:,} examples, accuracy {self.accuracy:.4f}{spread}, {self.nats:.4f} nats"
+        more = {"Matthews": self.matthews, "F1": self.f1}
+        rest = "".join(f", {name} {one:.4f}" for name, one in more.items() if one is not None)
+        return f"{self.examples:,} examples, accuracy {self.accuracy:.4f}{spread}{rest}, {self.nats:.4f} nats"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,12 +176,27 @@ class Correlation:
         return f"{self.examples:,} examples, Pearson {pearson}, Spearman {spearman}, root mean square {self.error:.4f}"
 
 
-def accuracy(chances: Sequence[Sequence[float]], gold: Sequence[float]) -> Accuracy:
-    """How well the chances name what is right, an index; of equal chances the first counts as named."""
-    right = np.array([float(int(np.argmax(row)) == one) for row, one in zip(chances, gold, strict=True)])
+def accuracy(chances: Sequence[Sequence[float]], gold: Sequence[float], *, choice: bool) -> Accuracy:
+    """How well the chances name what is right, an index; of equal chances the first counts as named.
+
+    Args:
+        choice: indices are places among an example's own choices, and no labels.
+    """
+    said = np.array([int(np.argmax(row)) for row in chances])
+    right = (said == np.array(gold)).astype(np.float64)
     nats = math.fsum(-math.log(max(row[int(one)], 1e-300)) for row, one in zip(chances, gold, strict=True))
     error = float(right.std(ddof=1) / math.sqrt(len(right))) if len(right) > 1 else None
-    return Accuracy(examples=len(right), accuracy=float(right.mean()), error=error, nats=nats / len(right))
+    found = Accuracy(examples=len(right), accuracy=float(right.mean()), error=error, nats=nats / len(right))
+    if choice:
+        return found
+    labels = len(chances[0])
+    table = np.zeros((labels, labels))
+    np.add.at(table, (np.array(gold, np.int64), said), 1)
+    is_, says, hits, size = table.sum(1), table.sum(0), np.diag(table), table.sum()
+    below = math.sqrt((size**2 - is_ @ is_) * (size**2 - says @ says))
+    matthews = float((hits.sum() * size - is_ @ says) / below) if below else None
+    f1 = float(2 * hits[1] / (is_[1] + says[1])) if labels == 2 and is_[1] + says[1] else None
+    return replace(found, matthews=matthews, f1=f1)
 
 
 def correlation(found: Sequence[float], gold: Sequence[float]) -> Correlation:

@@ -113,5 +113,6 @@ def run_predict(args: argparse.Namespace) -> int:
         Display().note(str(labelled.correlation(found, [float(label) for label in labels if label is not None])))
     elif all(label in row for label, row in zip(labels, answers, strict=True)):
         gold = [list(row).index(str(label)) for label, row in zip(labels, answers, strict=True)]
-        Display().note(str(labelled.accuracy([list(row.values()) for row in answers], gold)))
+        chances = [list(row.values()) for row in answers]
+        Display().note(str(labelled.accuracy(chances, gold, choice=task == "choice")))
     return 0

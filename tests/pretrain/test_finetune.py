@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
+from sklearn import metrics
 from tokenizers import Tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -248,6 +249,23 @@ def test_scores_are_learnt(learn: Callable[..., Any], tmp_path: Path) -> None:
     again = labelled.correlation(scores, [float(example.label or 0) for example in examples])
     assert again == found
     assert min(scores) == pytest.approx(100, abs=8)
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_accuracy_matthews_and_f1(labels: int) -> None:
+    generator = np.random.default_rng(labels)
+    gold = generator.integers(0, labels, 50).tolist()
+    chances = generator.dirichlet(np.ones(labels), 50).tolist()
+    said = [int(np.argmax(row)) for row in chances]
+    found = labelled.accuracy(chances, gold, choice=False)
+    assert found.accuracy == metrics.accuracy_score(gold, said)
+    assert found.nats == pytest.approx(metrics.log_loss(gold, chances))
+    assert found.matthews == pytest.approx(metrics.matthews_corrcoef(gold, said))
+    assert found.f1 == (pytest.approx(metrics.f1_score(gold, said)) if labels == 2 else None)
+    assert f"Matthews {found.matthews:.4f}" in str(found)
+    assert ("F1" in str(found)) == (labels == 2)
+    assert labelled.accuracy(chances, gold, choice=True) == replace(found, matthews=None, f1=None)
+    assert labelled.accuracy([[1.0, 0.0]] * 2, [0, 0], choice=False).matthews is None
 
 
 def test_correlations() -> None:

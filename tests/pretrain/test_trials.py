@@ -74,7 +74,10 @@ def test_finetune_then_predict(checkpoint: str, tmp_path: Path, capsys: pytest.C
     assert cli.main(line) == 0
     assert f"pretrain predict {out} FILE" in capsys.readouterr().out
     assert cli.main([*line, "--held", train]) == 0
-    assert "held-out: 40 examples, accuracy 1.0000 (standard error 0.0000)" in capsys.readouterr().out
+    assert (
+        "held-out: 40 examples, accuracy 1.0000 (standard error 0.0000), Matthews 1.0000, F1 1.0000"
+        in capsys.readouterr().out
+    )
     assert cli.main([*line, "--held", train, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["accuracy"] == 1
     assert cli.main(["predict", out, train]) == 0
