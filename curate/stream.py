@@ -8,7 +8,6 @@ import contextlib
 import io
 import re
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import IO, Any, cast
 
 from curate import storage
@@ -53,11 +52,22 @@ def opened(path: str, stop: int | None) -> Iterator[IO[bytes]]:
     Raises:
         InputError: if it is missing or unreadable.
     """
-    if stop is not None and storage.is_remote(path):
-        yield cast(IO[bytes], Blocks(partial(stored, path), partial(storage.size, path), stop))
-    else:
+    if stop is None or not storage.is_remote(path):
         with storage.open_input(path) as file:
             yield file
+        return
+    fs, inner = storage.store(path)
+    try:
+        file = cast(IO[bytes], fs.open(inner, "rb", cache_type="none"))  # fsspec's word for: only what is asked for
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path!r}: {storage.reason(error)}") from error
+
+    def between(start: int, stop: int) -> bytes:
+        file.seek(start)
+        return file.read(stop - start)
+
+    with file:
+        yield cast(IO[bytes], Blocks(between, lambda: file.seek(0, io.SEEK_END), stop))
 
 
 class Blocks(io.RawIOBase):

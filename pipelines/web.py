@@ -68,21 +68,39 @@ class Web(AbstractFileSystem):
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
         """The bytes [start, end) in one request."""
         remote = self._remote(path)
-        if end is None:
-            remote.meet()
-            end = remote.size or 0
-        return remote.read(start or 0, end)
+        try:
+            if end is None:
+                remote.meet()
+                end = remote.size or 0
+            return remote.read(start or 0, end)
+        except FetchError:
+            self._last = None  # what was known of the file may be what went wrong
+            raise
 
     def _remote(self, path: str) -> Remote:
         if self._last is None or self._last.url != path:
             self._last = Remote(self._door, path)
         return self._last
 
-    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> io.BufferedReader:
+    def _open(
+        self, path: str, mode: str = "rb", cache_type: str | None = None, **kwargs: Any
+    ) -> io.BufferedReader | io.RawIOBase:
         remote = Remote(self._door, path)
 
         def size() -> int:
             remote.meet()
             return remote.size or 0
 
+        if cache_type == "none":
+            return _Exact(remote.read, size)
         return io.BufferedReader(Blocks(remote.read, size), FIRST)
+
+
+class _Exact(Blocks):
+    """A remote file, of which no byte is read that was not asked for."""
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._read(self._position, self._position + len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)

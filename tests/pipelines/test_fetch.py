@@ -148,6 +148,12 @@ def test_a_file_that_changes(faulty: Any) -> None:
     faulty.files["/file"] = DATA[::-1]
     with pytest.raises(FetchError, match="changed while it was read"):
         found.read(10, 20)
+    fs = web.Web(manners=QUICK, skip_instance_cache=True)
+    assert fs.cat_file(f"{faulty.address}/file", 0, 10) == DATA[::-1][:10]
+    faulty.files["/file"] = DATA
+    with pytest.raises(FetchError, match="changed while it was read"):
+        fs.cat_file(f"{faulty.address}/file", 10, 20)
+    assert fs.cat_file(f"{faulty.address}/file", 10, 20) == DATA[10:20]  # by whoever asks anew
 
 
 def test_what_is_not_there(faulty: Any) -> None:
