@@ -6,6 +6,7 @@ words. No list is shipped. Where a URL is read one way for all, it is `url.norma
 """
 
 import io
+import itertools
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -167,8 +168,12 @@ def load(config: BlockList) -> Blocker:
     """
     names: list[str] = []
     hosts, numbers, pages = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint16)], dict[str, int]()
-    own = ("domains", "domains", "\n".join(config.domains).encode())
-    for name, kind, data in [own, *(part for path in config.lists for part in _read(path, config.categories))]:
+    parts, had = [("domains", "domains", "\n".join(config.domains).encode())], dict[str, None]()
+    for part in itertools.chain.from_iterable(map(_read, config.lists)):
+        had[part[0]] = None
+        if config.categories is None or part[0] in config.categories:
+            parts.append(part)
+    for name, kind, data in parts:
         if name not in names:
             names.append(name)
         number = names.index(name) + 1
@@ -186,18 +191,17 @@ def load(config: BlockList) -> Blocker:
             hashes = np.append(hashes, _hosts(_bytes(page for page in spelt if "/" not in page))[0])
         hosts.append(hashes)
         numbers.append(np.full(len(hashes), number, np.uint16))
-    if missing := set(config.categories or ()) - set(names):
-        raise InputError(f"no category {', '.join(sorted(missing))} in the block lists, which have {', '.join(names)}")
+    if missing := set(config.categories or ()) - set(had):
+        raise InputError(f"no category {', '.join(sorted(missing))} in the block lists, which have {', '.join(had)}")
     return Blocker(config, names, np.concatenate(hosts), np.concatenate(numbers), pages)
 
 
-def _read(path: str, categories: tuple[str, ...] | None) -> Iterator[tuple[str, str, bytes]]:
+def _read(path: str) -> Iterator[tuple[str, str, bytes]]:
     """(category, kind, lines) of each file of a list."""
     found = 0
     for name, data in _members(path) if _ARCHIVE.search(path) else _files(path):
         *_, category, kind = ["", *name.split("/")]
-        if categories is None or category in categories:
-            yield category, kind.partition(".")[0], data
+        yield category, kind.partition(".")[0], data
         found += 1
     if not found:
         raise InputError(f"no block list at {path}: it must be a file, or hold CATEGORY/domains; mend urls.lists")
