@@ -18,7 +18,8 @@ from rich.progress import (
 from pretrain.evaluate import Score
 from pretrain.run import Step
 
-_PLAIN_SECONDS = 15.0
+# Between two lines of what is no terminal.
+PLAIN_SECONDS = 15.0
 
 # Told how much is done of how much.
 Tick = Callable[[int, int], None]
@@ -35,7 +36,7 @@ def ticks(name: str, console: Console | None = None) -> Iterator[Tick]:
         def tick(done: int, total: int) -> None:
             nonlocal shown
             bar.update(task, completed=done, total=total)
-            if not console.is_terminal and time.monotonic() - shown >= _PLAIN_SECONDS:
+            if not console.is_terminal and time.monotonic() - shown >= PLAIN_SECONDS:
                 shown = time.monotonic()
                 console.print(f"{name}: {done:,} of {total:,}", soft_wrap=True)
 
@@ -83,7 +84,7 @@ class Display:
         if self._bar is not None:
             loss, rate = f"{step.loss:.3f}", f"{speed:,.0f}"
             self._bar.update(self._task, completed=step.tokens, loss=loss, speed=rate, mfu=mfu)
-        elif now - self._shown >= _PLAIN_SECONDS or step.tokens == step.total:
+        elif now - self._shown >= PLAIN_SECONDS or step.tokens == step.total:
             self._shown = now
             left = (step.total - step.tokens) / speed
             self.note(

@@ -6,9 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pretrain.evaluate import Score
+from pretrain.progress import PLAIN_SECONDS
 from pretrain.run import Step
-
-_PLAIN_SECONDS = 15.0
 
 
 class Rounds:
@@ -64,7 +63,7 @@ class Rounds:
         name = f"run {self._number} of {self._runs}: {self._name}"
         if self._bar is not None:
             self._bar.update(self._task, completed=done, description=name, now=text)
-        elif now - self._shown >= _PLAIN_SECONDS:
+        elif now - self._shown >= PLAIN_SECONDS:
             self._shown = now
             self._console.print(f"{name}: {step.tokens:,} of {step.total:,} tokens, {text}", soft_wrap=True)
 
