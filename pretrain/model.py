@@ -12,6 +12,7 @@ takes no part in the softmax, gets no gradient and is never seen outside: logits
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,16 +26,19 @@ from pretrain.presets import ModelConfig
 
 VOCABULARY_MULTIPLE = 64
 NORM_EPSILON = 1e-5
-# Standard deviations: .02 for all of GPT-1 (Radford et al. 2018, section 4.1); .01 for the positions of the released
-# GPT-2.
+# Standard deviations: for all of GPT-1 (Radford et al. 2018, section 4.1), and of the released GPT-2's positions.
 _INIT_STD = 0.02
 _POSITION_STD = 0.01
-# Logits that are held at once: few, to stay in the cache and in memory, but no fewer than some rows, since each chunk
-# passes over the whole head. With a vocabulary of 50,257 on two threads 256 rows were fastest of 64 to 512; a GPU wants
-# more to be busy.
-_LOGITS = 1_048_576
-_CPU_ROWS = 256
+# Logits that are held at once: few, for the cache, and since glibc has a block above 32 MiB filled anew each time; but
+# no fewer than some rows, since each chunk passes over the whole head: 128 are faster than 512. A GPU wants more.
+_LOGITS = 2_097_152
+_CPU_ROWS = 128
 _GPU_ROWS = 4096
+# Columns of the logits whose part of the head's gradient is made at once, in a block that the next one reuses.
+_COLUMNS = 8192
+# The tanh approximation of GELU is x sigmoid(a x + b x^3) with these, since 1 + tanh(u) is 2 sigmoid(2 u).
+_GELU_1 = math.sqrt(8 / math.pi)
+_GELU_3 = 0.044715 * _GELU_1
 
 # What attention may see beyond the causal rule; None: the causal rule alone.
 Mask = Tensor | BlockMask | None
@@ -58,19 +62,67 @@ class Cache:
         return k_BHTK, v_BHTK
 
 
+def _fast(x: Tensor) -> bool:
+    """Whether oneDNN computes: float32 on the CPU, of more than a sampling step's one position, and not compiled."""
+    plain = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    return plain and x.is_cpu and x.shape[-2] > 1 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias. On AMD with AVX-512 torch's oneDNN takes half the time of MKL, which torch itself calls."""
+    if not _fast(x):
+        return F.linear(x, weight, bias)
+    # The operator is the one that torch's compiler calls; it knows no gradients.
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
+class _LinearFunction(torch.autograd.Function):
+    """A linear layer of x or of gelu(x). Of the two it keeps x alone, and makes gelu(x) again to go backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, gelu: bool) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.gelu = gelu
+        return _product((x * x).mul_(_GELU_3).add_(_GELU_1).mul_(x).sigmoid_().mul_(x) if gelu else x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight = ctx.saved_tensors
+        grad = grad_outputs[0].flatten(0, -2)
+        grad_x = _product(grad, weight.T).view_as(x)
+        if ctx.gelu:
+            slope = x * x
+            gate = (slope * _GELU_3).add_(_GELU_1).mul_(x).sigmoid_()
+            slope.mul_(3 * _GELU_3).add_(_GELU_1).mul_(x)
+            grad_x *= torch.ops.aten.sigmoid_backward(slope, gate).add_(gate)
+            x = gate.mul_(x)
+        return grad_x, _product(grad.T, x.flatten(0, -2).T), grad.sum(0), None
+
+
+class Linear(nn.Linear):
+    """torch's, and with `gelu` of the GELU of its input: the tanh approximation, as in OpenAI's code of GPT-1 and 2."""
+
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
+        if not _fast(x):
+            return super().forward(F.gelu(x, approximate="tanh") if gelu else x)
+        out: Tensor = _LinearFunction.apply(x, self.weight, self.bias, gelu)
+        return out
+
+
 class Attention(nn.Module):
     """Causal self-attention."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.heads, self.layer = config.heads, layer
-        self.qkv = nn.Linear(config.width, 3 * config.width)
-        self.out = nn.Linear(config.width, config.width)
+        self.qkv = Linear(config.width, 3 * config.width)
+        self.out = Linear(config.width, config.width)
 
     def forward(self, x_BTD: Tensor, mask: Mask, dropout: float, cache: Cache | None) -> Tensor:
         B, T, D = x_BTD.shape
-        qkv_3BHTK = self.qkv(x_BTD).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        q_BHTK, k_BHTK, v_BHTK = qkv_3BHTK.unbind(0)
+        qkv_BT3HK = self.qkv(x_BTD).view(B, T, 3, self.heads, D // self.heads)
+        q_BHTK, k_BHTK, v_BHTK = (each_BTHK.transpose(1, 2) for each_BTHK in qkv_BT3HK.unbind(2))
         if cache is not None:
             k_BHTK, v_BHTK = cache.extend(self.layer, k_BHTK, v_BHTK)
         if isinstance(mask, BlockMask):
@@ -86,15 +138,15 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers with the tanh approximation of GELU between them, as in OpenAI's code of GPT-1 and GPT-2."""
+    """Two layers with a GELU between them."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.width, 4 * config.width)
-        self.down = nn.Linear(4 * config.width, config.width)
+        self.up = Linear(config.width, 4 * config.width)
+        self.down = Linear(4 * config.width, config.width)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        out_BTD: Tensor = self.down(F.gelu(self.up(x_BTD), approximate="tanh"))
+        out_BTD: Tensor = self.down(self.up(x_BTD), gelu=True)
         return out_BTD
 
 
@@ -209,8 +261,8 @@ class GPT(nn.Module):
         for block, band in zip(self.blocks, self.config.bands, strict=True):
             arguments = (x_BTD, masks[band], dropout, cache)
             x_BTD = checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
-        x_BTD = self.norm(x_BTD)
-        return x_BTD
+        out_BTD: Tensor = self.norm(x_BTD)
+        return out_BTD
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Logits of the next token at every position, [B, T, vocabulary]."""
@@ -250,7 +302,7 @@ class GPT(nn.Module):
         hidden_ND = self.hidden(windows_BT[:, :-1]).flatten(0, 1)
         targets_N = windows_BT[:, 1:].flatten()
         chunks = [
-            -_log_probabilities(h_CD, self.wte.weight, self.vocabulary).gather(1, t_C[:, None])[:, 0]
+            F.cross_entropy(_logits(h_CD, self.wte.weight, self.vocabulary), t_C, reduction="none")
             for h_CD, t_C in _chunks(hidden_ND, targets_N, self.vocabulary)
         ]
         return torch.cat(chunks).view(windows_BT.shape[0], -1)
@@ -303,10 +355,10 @@ def _chunks(hidden_ND: Tensor, targets_N: Tensor, vocabulary: int) -> list[tuple
     return list(zip(torch.split(hidden_ND, rows), torch.split(targets_N, rows), strict=True))
 
 
-def _log_probabilities(hidden_CD: Tensor, weight_VD: Tensor, vocabulary: int) -> Tensor:
-    logits_CV = F.linear(hidden_CD, weight_VD).float()
+def _logits(hidden_CD: Tensor, weight_VD: Tensor, vocabulary: int) -> Tensor:
+    logits_CV = _product(hidden_CD, weight_VD).float()
     logits_CV[:, vocabulary:] = -torch.inf
-    return logits_CV.log_softmax(-1)
+    return logits_CV
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -318,28 +370,30 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, vocabulary: int) -> Tensor:
-        # Under autocast the matrix products take bfloat16; the softmax, the sums and the gradient of the weight do not.
-        mixed = torch.is_autocast_enabled(hidden_ND.device.type)
+        # Under autocast the products take bfloat16; the softmax, the sums and the gradient of the weight do not.
         grad_hidden_ND = torch.empty_like(hidden_ND)
-        grad_weight_VD = torch.zeros_like(weight_VD)
+        grad_weight_DV = weight_VD.new_zeros(weight_VD.T.shape)
         total, done = hidden_ND.new_zeros((), dtype=torch.float32), 0
         for h_CD, t_C in _chunks(hidden_ND, targets_N, vocabulary):
-            log_p_CV = _log_probabilities(h_CD, weight_VD, vocabulary)
-            total -= log_p_CV.gather(1, t_C[:, None]).sum()
-            grad_CV = log_p_CV.exp_()
-            grad_CV.scatter_add_(1, t_C[:, None], grad_CV.new_full((len(t_C), 1), -1.0))
-            grad_hidden_ND[done : done + len(t_C)] = grad_CV @ weight_VD
-            if mixed:
-                grad_weight_VD += grad_CV.T @ h_CD
-            else:
-                grad_weight_VD.addmm_(grad_CV.T, h_CD)  # no second V x D
+            t_C1 = t_C[:, None]
+            grad_CV = _logits(h_CD, weight_VD, vocabulary)
+            # In place; the logarithm is that of the greatest probability alone, which is never too small for one.
+            total += (grad_CV.amax(-1, keepdim=True) - grad_CV.gather(1, t_C1)).sum()
+            torch.softmax(grad_CV, -1, out=grad_CV)
+            total -= grad_CV.amax(-1).log_().sum()
+            grad_CV.scatter_add_(1, t_C1, grad_CV.new_full(t_C1.shape, -1.0))
+            grad_hidden_ND[done : done + len(t_C)] = _product(grad_CV, weight_VD.T)
+            parts = (torch.split(each, _COLUMNS, 1) for each in (grad_weight_DV, grad_CV))
+            for sum_DV, part_CV in zip(*parts, strict=True):
+                sum_DV += _product(h_CD.T, part_CV.contiguous().T)
+            del grad_CV  # before the next chunk has its own
             done += len(t_C)
         # Kept out of autograd's hands, since the backward pass, of which there is one, changes them in place.
-        ctx.gradients, ctx.rows = (grad_hidden_ND, grad_weight_VD), done
+        ctx.gradients, ctx.rows = (grad_hidden_ND, grad_weight_DV), done
         return total / done
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        (grad_hidden_ND, grad_weight_VD), ctx.gradients = ctx.gradients, None
+        (grad_hidden_ND, grad_weight_DV), ctx.gradients = ctx.gradients, None
         scale = grad_outputs[0] / ctx.rows
-        return grad_hidden_ND.mul_(scale), grad_weight_VD.mul_(scale), None, None
+        return grad_hidden_ND.mul_(scale), grad_weight_DV.mul_(scale).T.contiguous(), None, None

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from pretrain import model as model_module
-from pretrain.model import GPT, Cache
+from pretrain.model import GPT, Cache, Linear
 from pretrain.presets import ModelConfig
 
 SMALL = ModelConfig(layers=3, width=24, heads=4, context=20)
@@ -151,9 +151,45 @@ def test_a_cache_with_documents_is_refused() -> None:
         randomised().hidden(ids(1, 3), cache=Cache(), end_of_text=END)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 10**9])
-def test_chunked_loss_and_its_gradients_equal_cross_entropy(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+@pytest.mark.parametrize("gelu", [False, True])
+def test_linear_and_its_gradients_equal_torchs(gelu: bool) -> None:
+    """From far below the GELU's bend to far above it; what torch computes is in float64."""
+    generator = torch.Generator().manual_seed(1)
+    layer = Linear(48, 40)
+    x_BTD = 4 * torch.randn(3, 11, 48, generator=generator)
+    x_BTD[0, 0, :6] = torch.tensor([-30.0, -9.0, -0.0, 1e-6, 9.0, 30.0])
+    x_BTD.requires_grad_()
+    grad_BTF = torch.randn(3, 11, 40, generator=generator)
+    got = layer(x_BTD, gelu)
+    assert type(got.grad_fn).__name__ == "_LinearFunctionBackward", "on this machine oneDNN computes"
+    want_x, *want_parameters = (t.detach().double().requires_grad_() for t in (x_BTD, layer.weight, layer.bias))
+    want = F.linear(F.gelu(want_x, approximate="tanh") if gelu else want_x, *want_parameters)
+    torch.testing.assert_close(got.double(), want, atol=2e-5, rtol=1e-5)
+    got.backward(grad_BTF)
+    want.backward(grad_BTF.double())
+    for mine, other in ((x_BTD, want_x), *zip(layer.parameters(), want_parameters, strict=True)):
+        torch.testing.assert_close(mine.grad.double(), other.grad, atol=2e-5, rtol=1e-5)
+
+
+def test_what_onednn_does_not_take_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half precision, one row, a torch without oneDNN: the same numbers."""
+    layer, x_ND = Linear(16, 8), torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
+    whole = layer(x_ND, gelu=True)
+    torch.testing.assert_close(layer(x_ND[:1], gelu=True), whole[:1])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x_ND, gelu=True).dtype == torch.bfloat16
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    again = layer(x_ND, gelu=True)
+    assert type(again.grad_fn).__name__ == "AddmmBackward0"
+    torch.testing.assert_close(again, whole)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 10**9), (7, 50), (10**9, 128)])
+def test_chunked_loss_and_its_gradients_equal_cross_entropy(
+    monkeypatch: pytest.MonkeyPatch, rows: int, columns: int
+) -> None:
     monkeypatch.setattr(model_module, "_CPU_ROWS", rows)
+    monkeypatch.setattr(model_module, "_COLUMNS", columns)
     monkeypatch.setattr(model_module, "_LOGITS", 0)
     ours, theirs, windows = randomised(), randomised(), ids(3, SMALL.context + 1)
     loss = ours.loss(windows)
@@ -186,6 +222,16 @@ def test_blocks_run_again_give_the_same_gradients(config: ModelConfig) -> None:
         model.loss(windows, seed=3, end_of_text=END, recompute=recompute).backward()
     for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert torch.equal(mine.grad, other.grad), name
+
+
+def test_a_loss_is_exact_where_a_target_has_next_to_no_probability() -> None:
+    model, windows = randomised(scale=3.0), ids(2, SMALL.context + 1)
+    loss = model.loss(windows)
+    assert loss.item() > 150, "exp(-loss) is 0 in float32"
+    logits = model(windows[:, :-1]).double()
+    torch.testing.assert_close(
+        loss.double(), F.cross_entropy(logits.transpose(1, 2), windows[:, 1:]), atol=0, rtol=1e-6
+    )
 
 
 def test_dropout_is_drawn_from_the_seed_alone() -> None:
