@@ -107,8 +107,9 @@ class Extraction:
             raise ValueError(f"{self.extractor} has neither favour nor markdown: leave them out, or take blocks")
         for name in ("max_page_bytes", "max_depth", "max_page_memory", "max_page_seconds"):
             limit = getattr(self, name)
-            if limit is not None and not limit > 0:
-                raise ValueError(f"{name} is {limit}; it must be above 0, or null for no limit")
+            most = 1e9 if name == "max_page_seconds" else 1e15  # within what timers and limits of memory can be set to
+            if limit is not None and not 0 < limit <= most:
+                raise ValueError(f"{name} is {limit}; it must be above 0 and at most {most:g}, or null for no limit")
 
 
 def extract_text(

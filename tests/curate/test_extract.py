@@ -138,8 +138,9 @@ def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="must be one of blocks, trafilatura, resiliparse"):
         extract.Extraction(extractor="readability")
     for limit in ("max_page_bytes", "max_depth", "max_page_seconds", "max_page_memory"):
-        with pytest.raises(ValueError, match=f"{limit} is 0; it must be above 0, or null"):
-            extract.Extraction(**{limit: 0})
+        for value in (0, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match=f"{limit} is {value}; it must be above 0 and at most 1e.*, or null"):
+                extract.Extraction(**{limit: value})
     with pytest.raises(ValueError, match="favour is 'speed'; it must be one of precision, balanced, recall"):
         extract.Extraction(favour="speed")
     with pytest.raises(ValueError, match="resiliparse has neither favour nor markdown"):
