@@ -29,7 +29,13 @@ Tick = Callable[[int, int], None]
 def ticks(name: str, console: Console | None = None) -> Iterator[Tick]:
     """Work of equal pieces under a name: a bar that goes when it is done in a terminal, plain lines elsewhere."""
     console, shown = console or Console(stderr=True, highlight=False), time.monotonic()
-    columns = TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=None)
 
@@ -38,7 +44,7 @@ def ticks(name: str, console: Console | None = None) -> Iterator[Tick]:
             bar.update(task, completed=done, total=total)
             if not console.is_terminal and time.monotonic() - shown >= PLAIN_SECONDS:
                 shown = time.monotonic()
-                console.print(f"{name}: {done:,} of {total:,}", soft_wrap=True)
+                console.print(f"{name}: {done:,} of {total:,}", soft_wrap=True, markup=False)
 
         yield tick
 
@@ -56,7 +62,7 @@ class Display:
         self._load: float | None = None
 
     def note(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
+        self._console.print(text, soft_wrap=True, markup=False)
 
     def begin(self, tokens: int, total: int, load: float | None) -> None:
         self._load = load

@@ -49,7 +49,7 @@ class Rounds:
         if self._model and (self._model, text) in self._told:
             return
         self._told.add((self._model, text))
-        self._console.print(f"{self._model}: {text}" if self._model else text, soft_wrap=True)
+        self._console.print(f"{self._model}: {text}" if self._model else text, soft_wrap=True, markup=False)
 
     def begin(self, tokens: int, total: int, load: float | None) -> None:
         self._first, self._tick = tokens, time.monotonic()
@@ -65,7 +65,9 @@ class Rounds:
             self._bar.update(self._task, completed=done, description=name, now=text)
         elif now - self._shown >= PLAIN_SECONDS:
             self._shown = now
-            self._console.print(f"{name}: {step.tokens:,} of {step.total:,} tokens, {text}", soft_wrap=True)
+            self._console.print(
+                f"{name}: {step.tokens:,} of {step.total:,} tokens, {text}", soft_wrap=True, markup=False
+            )
 
     def held(self, tokens: int, scores: dict[str, Score]) -> None: ...
 

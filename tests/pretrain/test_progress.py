@@ -17,6 +17,7 @@ from pretrain.run import Step
 def show(*, terminal: bool) -> str:
     out = io.StringIO()
     display = Display(Console(file=out, force_terminal=terminal, width=100, highlight=False))
+    display.note("[books]: 75%")
     display.begin(100, 400, None)
     display.step(Step(2, 20, 200, 400, 3.25, 1e-3, 0.5))
     display.held(200, {"books": Score(documents=1, tokens=10, bytes=10, nats=13.8629436)})
@@ -27,7 +28,7 @@ def show(*, terminal: bool) -> str:
 
 def test_plain_lines_without_a_terminal() -> None:
     out = show(terminal=False)
-    assert "resuming after 100 of 400 tokens\n" in out
+    assert "[books]: 75%\nresuming after 100 of 400 tokens\n" in out
     assert "step 2: 200 of 400 tokens, loss 3.250, " in out
     assert "held-out bits per byte after 200 tokens: books 2.000\n" in out
     assert "step 4: 400 of 400 tokens, loss 2.500, " in out
@@ -68,10 +69,11 @@ def test_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = {}
     for terminal in (False, True):
         file = io.StringIO()
-        with ticks("arc", Console(file=file, force_terminal=terminal, width=120)) as tick:
+        with ticks("[arc] {x}", Console(file=file, force_terminal=terminal, width=120)) as tick:
             for done in range(1, 6):
                 tick(done, 1000)
         shown[terminal] = file.getvalue()
-    assert shown[False].splitlines()[0] == "arc: 3 of 1,000"
+    assert shown[False].splitlines()[0] == "[arc] {x}: 3 of 1,000"
+    assert "[arc] {x}" in shown[True]
     assert "5/1000" in shown[True]
     assert "of 1,000" not in shown[True]
