@@ -140,7 +140,7 @@ def test_settings_are_checked() -> None:
     for limit in ("max_page_bytes", "max_depth", "max_page_seconds", "max_page_memory"):
         for value in (0, float("nan"), float("inf")):
             with pytest.raises(ValueError, match=f"{limit} is {value}; it must be above 0 and at most 1e.*, or null"):
-                extract.Extraction(**{limit: value})
+                extract.Extraction(**{limit: value})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="favour is 'speed'; it must be one of precision, balanced, recall"):
         extract.Extraction(favour="speed")
     with pytest.raises(ValueError, match="resiliparse has neither favour nor markdown"):
