@@ -97,19 +97,6 @@ def state(path: str) -> str:
     return hashlib.sha256(repr(sorted(info.items())).encode()).hexdigest()
 
 
-def read_range(path: str, start: int, stop: int) -> bytes:
-    """The file's bytes [start, stop) as stored, in one request where the store allows it; fewer at its end.
-
-    Raises:
-        InputError: if it is missing or unreadable.
-    """
-    fs, inner = store(path)
-    try:
-        return bytes(fs.cat_file(inner, start, stop))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path!r} at byte {start}: {reason(error)}") from error
-
-
 def glob(pattern: str) -> list[str]:
     """The files that match, sorted; with the pattern's protocol.
 
