@@ -8,6 +8,7 @@ import argparse
 import importlib
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CurateError as error:
         print(f"pretrain: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # who reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+        return 1
     except OSError as error:  # a full disk, a folder without permission
         print(f"pretrain: {storage.reason(error)}", file=sys.stderr)
         return 1

@@ -60,6 +60,19 @@ def test_train_then_evaluate_sample_export(
     assert capsys.readouterr().out == text
 
 
+def test_a_reader_may_have_enough(train: list[str]) -> None:
+    assert cli.main(train) == 0
+    command = [sys.executable, "-m", "pretrain.cli", "sample", "--model", train[6], "--tokens", "100000"]
+    command += ["--temperature", "0"]  # the likeliest, which ends no text
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sample:
+        assert sample.stdout
+        assert sample.stderr
+        sample.stdout.read(1)
+        sample.stdout.close()
+        assert sample.stderr.read() == b""
+    assert sample.returncode == 1
+
+
 def test_a_finished_run_is_said_to_be_done(train: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(train) == 0
     capsys.readouterr()
