@@ -94,8 +94,8 @@ class _LinearFunction(torch.autograd.Function):
         if ctx.gelu:
             slope = x * x
             gate = (slope * _GELU_3).add_(_GELU_1).mul_(x).sigmoid_()
-            slope.mul_(3 * _GELU_3).add_(_GELU_1).mul_(x)
-            grad_x *= torch.ops.aten.sigmoid_backward(slope, gate).add_(gate)
+            slope.mul_(3 * _GELU_3).add_(_GELU_1).mul_(x).mul_(gate)
+            grad_x *= slope.addcmul_(slope, gate, value=-1).add_(gate)
             x = gate.mul_(x)
         return grad_x, _product(grad.T, x.flatten(0, -2).T), grad.sum(0), None
 
