@@ -103,14 +103,14 @@ class Attempts:
     def _kills(self, task: Task) -> bool:
         """Try a task alone; whether it killed its worker each time and has been set aside."""
         assert self.step.set_aside is not None
-        stopped = None
+        stopped: StoppedError | None = None
         for _ in range(ALONE):
             alone = self.list([task])
             stopped = self._run(alone, apart=True)
             alone.remove()
             if stopped is None:
                 return False
-        why = f"{ALONE + 1} workers died at it, {ALONE} of them with nothing else to do: {stopped}"
+        why = f"{ALONE + 1} workers died at it, {ALONE} of them with nothing else to do: {stopped and stopped.reason}"
         self.progress.say(f"     [red]{task.name} is set aside[/]: {why}")
         self.step.set_aside(self.context, task, why)
         return True

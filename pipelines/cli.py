@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from curate import storage
 from curate.errors import CurateError, UsageError
+from pipelines import guard
 
 EXAMPLES = """examples:
   curate demo --out runs/demo                                  the whole way on text that this machine holds
@@ -170,7 +171,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CurateError as error:
         print(f"curate: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
+    except OSError as error:
+        if guard.is_full(error):
+            print(f"curate: {guard.full('the run directory', error)}", file=sys.stderr)
+            return 1
+        if not isinstance(error, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

@@ -22,9 +22,9 @@ ALONE_BYTES = 256 << 20  # of input; above it even one worker is a process, so t
 class StoppedError(CurateError):
     """The engine gave up before all tasks were tried. What has receipts is kept. `lost`: a process of ours died."""
 
-    def __init__(self, words: str, lost: bool = False) -> None:
-        super().__init__(words)
-        self.lost = lost
+    def __init__(self, reason: str, lost: bool = False) -> None:
+        super().__init__(f"the engine stopped: {reason}")
+        self.reason, self.lost = reason, lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Engine:
                 words = last_words(error)
                 if full := re.search(rf"{guard.FullError.__name__}: (.*?)( \[while running.*)?$", words):
                     raise guard.FullError(full[1]) from error
-                raise StoppedError(f"the engine stopped: {crew.lost or words}", bool(crew.lost)) from error
+                raise StoppedError(crew.lost or words, bool(crew.lost)) from error
 
 
 def last_words(error: BaseException) -> str:

@@ -48,7 +48,7 @@ class Progress:
         dropped = sum(entry["dropped"].values())
         rest = f", [red]{entry['failed']:,} failed[/]" if entry["failed"] else ""
         if lost := entry["extra"].get("set_aside_splits"):
-            rest += f", [red]{lost:,} splits set aside[/]"
+            rest += f", [red]{lost:,} split{'s' if lost > 1 else ''} set aside[/]"
         mark = "[dim]same[/]" if skipped else "[green]done[/]"
         spent = "" if skipped else f" [dim]{clock(entry['seconds'])}[/]"
         counts = f"read {entry['read']:>9,}  kept {entry['kept']:>9,}  dropped {dropped:>9,}"

@@ -94,9 +94,10 @@ def show(root: str, console: Console) -> None:
         table.add_row(name, *counts, ", ".join(f"{reason} {number:,}" for reason, number in top))
     console.print(table)
     for name, numbers in fetched(stages).items():
-        console.print(f"\nfetched by {name}: " + ", ".join(f"{_amount(key, n)} {key}" for key, n in numbers.items()))
+        console.print(f"\nfetched by {name}: " + ", ".join(_said(key, n) for key, n in numbers.items()))
     for name, number, lost in _lost(stages):
-        console.print(f"\n[red]{name}: {number:,} splits ({size(lost)}) set aside[/], named in {root}/errors")
+        splits = f"{number:,} split{'s' if number > 1 else ''} ({size(lost)})"
+        console.print(f"\n[red]{name}: {splits} set aside[/], named in {storage.join(root, 'errors')}")
     if "tokenize" in stages:
         console.print(f"\ntokens  {stages['tokenize']['extra'].get('tokens', 0):,} in {storage.join(root, 'tokens')}")
     console.print(f"report  {storage.join(root, 'report.html')}")
@@ -182,7 +183,11 @@ def fetched(stages: dict[str, Any]) -> dict[str, dict[str, int]]:
     """By stage that read from afar what its tasks counted: requests, retries, bytes ..."""
     prefix = "fetch_"
     found = {
-        name: {key.removeprefix(prefix).replace("_", " "): n for key, n in entry["extra"].items() if prefix in key}
+        name: {
+            key.removeprefix(prefix).replace("_", " "): n
+            for key, n in sorted(entry["extra"].items())
+            if key.startswith(prefix)
+        }
         for name, entry in stages.items()
     }
     return {name: counts for name, counts in found.items() if counts}
@@ -204,12 +209,8 @@ def _fetched(stages: dict[str, Any]) -> str:
 
 def _lost(stages: dict[str, Any]) -> list[tuple[str, int, int]]:
     """(stage, splits set aside, their bytes)."""
-    found = ((name, entry["extra"]) for name, entry in stages.items())
-    return [
-        (name, extra["set_aside_splits"], extra["set_aside_bytes"])
-        for name, extra in found
-        if "set_aside_splits" in extra
-    ]
+    extras = {name: entry["extra"] for name, entry in stages.items() if entry["extra"].get("set_aside_splits")}
+    return [(name, extra["set_aside_splits"], extra["set_aside_bytes"]) for name, extra in extras.items()]
 
 
 def _set_aside(stages: dict[str, Any]) -> str:
@@ -374,8 +375,11 @@ def _some(root: str, kind: str) -> list[str]:
     paths = storage.glob(storage.join(root, kind, "*.parquet"))
     if len(paths) <= MOST_FILES:
         return paths
-    rank = draw.keys([path.rsplit("/", 1)[-1] for path in paths], 0, "report")
-    return [paths[at] for at in np.sort(np.argsort(rank)[:MOST_FILES])]
+    return sorted(sorted(paths, key=lambda path: draw.key(0, "report", path.rsplit("/", 1)[-1]))[:MOST_FILES])
+
+
+def _said(key: str, number: int) -> str:
+    return f"{_amount(key, number)} {key.replace('bytes', '').strip()}".strip()
 
 
 def _amount(key: str, number: int) -> str:

@@ -49,14 +49,6 @@ class Run:
         Raises:
             CurateError: with everything that succeeded kept, so that the same command goes on from there.
         """
-        try:
-            return self._run(stages)
-        except OSError as error:
-            if guard.is_full(error):
-                raise guard.FullError(guard.full(self.root, error)) from error
-            raise
-
-    def _run(self, stages: Sequence[Stage]) -> dict[str, Any]:
         web.install(self.recipe.fetch)
         self.listings = Listings()
         for stage in stages:

@@ -106,12 +106,16 @@ class _Worker(GrpcWorkerHandler):
     def close(self) -> None:
         try:
             super().close()
-        except grpc.RpcError:  # the channel broke with its process
+        except grpc.RpcError:
+            if not self._crew.lost:  # else it is by its process's death that the channel broke
+                raise
+        finally:
             self.stop_worker()
 
     def stop_worker(self) -> None:
         self._closed.set()
-        self._watch.join()
+        if self._process is not None:
+            self._watch.join()
 
 
 def manner(code: int) -> str:

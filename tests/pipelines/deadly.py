@@ -13,7 +13,7 @@ from pathlib import Path
 
 from driver import Eager
 
-from pipelines import ingest, recipe
+from pipelines import engine, ingest, recipe
 from pipelines.context import Context
 from pipelines.graph import BY_NAME, each
 from pipelines.io import Task
@@ -35,6 +35,7 @@ def main(name: str, root: str, workers: str, split: str, how: str) -> None:
         ingest.ingest_split(context, task)
 
     stage = BY_NAME["ingest"]
+    engine.ALONE_BYTES = 0  # even a single worker is a process
     step = dataclasses.replace(stage.steps[0], build=each("splits", ingest_split))
     stages = [BY_NAME["karma"], dataclasses.replace(stage, steps=(step,))]
     Run(root, recipe.load(name), Eager((), int(workers)), Progress()).run(stages)

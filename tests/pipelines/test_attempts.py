@@ -33,10 +33,10 @@ def left(root: Path) -> list[Path]:
     return [path for name in ("failed", "tasks", "*.tmp-*") for path in root.rglob(name)]
 
 
-@pytest.mark.parametrize("how", ["once", "raise"])
-def test_what_passes_is_tried_again(how: str, finished: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "workers"), [("once", 1), ("once", 3), ("raise", 2)])
+def test_what_passes_is_tried_again(how: str, workers: int, finished: Any, tmp_path: Path) -> None:
     """A worker that was killed for reasons of its own, and an error that does not come again, cost nothing."""
-    done = drive(finished.corpus, tmp_path / "run", how)
+    done = drive(finished.corpus, tmp_path / "run", how, workers)
     assert done.returncode == 0, done.stderr
     assert files(tmp_path / "run") == files(finished.root)
     assert not left(tmp_path / "run")

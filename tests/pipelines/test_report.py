@@ -3,10 +3,15 @@
 import json
 import re
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+
+from curate import storage
+from pipelines import report
 
 
 class Page(HTMLParser):
@@ -110,3 +115,39 @@ def test_stages_that_are_off_say_why(copy: Path, corpus: Any, curate: Any) -> No
     assert said.code == 0
     text = " ".join(Page((copy / "report.html").read_text()).text)
     assert "off: decontaminate.paths is empty: no benchmark to look for" in text
+
+
+def test_what_was_fetched_and_what_was_set_aside(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    counts = {"fetch_requests": 12345, "fetch_retries": 17, "fetch_bytes": 6_400_000_000, "fetch_cached_bytes": 512}
+    lost = {"set_aside_splits": 2, "set_aside_bytes": 134_000_000}
+    manifest["stages"]["ingest"]["extra"] |= counts | lost
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    page = Page(Path(report.write(str(copy))).read_text())
+    rows = {row[0]: row[1:] for row in page.rows if row}
+    assert rows["stage"] == ["bytes", "cached bytes", "requests", "retries"]
+    assert rows["ingest"][:3] == ["6.4 GB", "512 B", "12,345"]
+    assert rows["ingest"][3].split()[0] == "17"
+    assert "ingest: 2 splits are set aside, 134.0 MB of input" in " ".join(page.text)
+    said = StringIO()
+    report.show(str(copy), Console(file=said, width=200))
+    assert "fetched by ingest: 6.4 GB, 512 B cached, 12,345 requests, 17 retries" in said.getvalue()
+    assert "ingest: 2 splits (134.0 MB) set aside" in said.getvalue()
+
+
+def test_many_files_are_drawn_from(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sums come from the manifest; samples from as many files as may be opened."""
+    monkeypatch.setattr(report, "MOST_FILES", 3)
+    opened: list[str] = []
+    read = storage.read_table
+
+    def note(path: str, columns: list[str] | None = None) -> Any:
+        opened.append(path.rsplit("/", 2)[-2])
+        return read(path, columns)
+
+    monkeypatch.setattr(storage, "read_table", note)
+    first = Path(report.write(str(copy))).read_text()
+    assert {kind: opened.count(kind) for kind in ("dropped", "corpus", "scores")} == dict.fromkeys(
+        ("dropped", "corpus", "scores"), 3
+    )
+    assert Path(report.write(str(copy))).read_text() == first
