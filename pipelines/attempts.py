@@ -7,7 +7,11 @@ worker then too is set aside. If none does, and it happens again, memory is too 
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
+from rich.markup import escape
+
+from curate import storage
 from curate.errors import CurateError
 from pipelines import guard, receipts, tasks
 from pipelines.context import Context
@@ -89,31 +93,43 @@ class Attempts:
     def _recover(self, stopped: StoppedError, left: tasks.Listed) -> None:
         """After the engine stopped in midst of work: find out what to leave out, or how to go on."""
         notes = guard.notes(self.folder)
-        suspects = [task for task in left.read() if notes.get(task.name, {}).get("died")]
-        self.progress.say(f"     {self.stage.name} {self.step.name}: {stopped}")
-        culprits = sum(self._kills(task) for task in suspects) if self.step.set_aside is not None else 0
-        if culprits:
+        suspects = [task for task in left.read() if is_dead(notes.get(task.name))]
+        if not (suspects or stopped.lost):
+            raise stopped  # the engine itself cannot be had
+        self.progress.say(f"     {self.stage.name} {self.step.name}: {escape(str(stopped))}")
+        if self.step.set_aside is not None and sum(self._kills(task) for task in suspects):
             return
-        if not stopped.lost:  # a cluster's own: it has tried more than once, and nobody knows what ails it
-            raise stopped
         self.unexplained += 1
         if self.unexplained > 1:  # one may be anybody's doing
             self.engine = replace(self.engine, workers=max(1, self.engine.workers // 2))
 
     def _kills(self, task: Task) -> bool:
-        """Try a task alone; whether it killed its worker each time and has been set aside."""
+        """Try a task alone; whether it killed its worker each time and has been set aside.
+
+        Raises:
+            StoppedError: if the engine stopped before it came to the task.
+        """
         assert self.step.set_aside is not None
-        stopped: StoppedError | None = None
+        reason = ""
         for _ in range(ALONE):
+            storage.remove(guard.note_path(self.folder, task.name))
             alone = self.list([task])
             stopped = self._run(alone, apart=True)
             alone.remove()
             if stopped is None:
                 return False
-        why = f"{ALONE + 1} workers died at it, {ALONE} of them with nothing else to do: {stopped and stopped.reason}"
-        self.progress.say(f"     [red]{task.name} is set aside[/]: {why}")
+            if not is_dead(guard.notes(self.folder).get(task.name)):
+                raise stopped
+            reason = stopped.reason
+        why = f"{ALONE + 1} workers died at it, {ALONE} of them with nothing else to do: {reason}"
+        self.progress.say(f"     [red]{task.name} is set aside[/]: {escape(why)}")
         self.step.set_aside(self.context, task, why)
         return True
+
+
+def is_dead(note: dict[str, Any] | None) -> bool:
+    """Whether a task was begun and its worker never heard of again."""
+    return note is not None and bool(note.get("died"))
 
 
 def failure(stage: Stage, folder: str, missing: list[str], number: int) -> CurateError:
