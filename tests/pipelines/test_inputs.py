@@ -1,14 +1,19 @@
 """Paths of a recipe to files: names, folders, patterns, what is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from curate import decontaminate
+from curate import decontaminate, storage
 from curate.errors import InputError
 from curate.sources import reddit
-from pipelines import inputs
+from pipelines import inputs, recipe
+from pipelines.engine import Engine
+from pipelines.graph import BY_NAME
+from pipelines.progress import Progress
 from pipelines.recipe import Books, Crawl, Wikipedia
+from pipelines.run import Run
 
 FILES = (
     "a.warc.gz",
@@ -72,3 +77,27 @@ def test_nothing_there_is_an_error(folder: Path, path: str) -> None:
 def test_a_name_that_tells_no_format_is_an_error(folder: Path) -> None:
     with pytest.raises(InputError, match=r"notes.md: its name tells no format; set the source's format"):
         inputs.format_of(f"{folder}/b/notes.md", Crawl())
+
+
+@pytest.mark.parametrize("protocol", ["", "memory://"])
+def test_answers_come_in_order(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "AT_ONCE", 2)
+    paths = [f"{protocol}/{number}" for number in range(50)]
+    assert list(inputs.ask(lambda path: path[-2:], paths)) == [path[-2:] for path in paths]
+    assert inputs.states([("a crawl", "known")]) == [["a crawl", "known"]]
+
+
+def test_a_run_lists_its_inputs_once(finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the start, the fingerprint and the plan together."""
+    listed: list[str] = []
+    glob = storage.glob
+
+    def note(pattern: str) -> list[str]:
+        listed.append(pattern)
+        return glob(pattern)
+
+    monkeypatch.setattr(storage, "glob", note)
+    run = Run(str(tmp_path / "run"), recipe.load(str(finished.corpus.recipe)), Engine(), Progress(quiet=True))
+    run.run([BY_NAME["karma"], BY_NAME["ingest"]])
+    asked = [pattern for pattern in listed if pattern.startswith(str(finished.corpus.folder))]
+    assert len(asked) == len(set(asked)) == 4
