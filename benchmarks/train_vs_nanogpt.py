@@ -4,9 +4,9 @@
 
 FOLDER is a checkout of nanoGPT. Each side is a process of its own, on one core and one thread; they take their steps in
 turn, and the least processor time of a step counts. A step is a whole one: the batch out of a file of ids, forward,
-backward, clipping, AdamW. Memory is the largest that a process had beyond what it had with its libraries loaded. The
-ratio is the smallest of the shapes'. Without a checkout, the peer is the same network with the loss over all logits at
-once and an optimizer that goes parameter by parameter.
+backward, clipping, AdamW. Memory is the largest that a process had beyond what a step of a minute model had needed,
+which loads all libraries. The ratio is the smallest of the shapes'. Without a checkout, the peer is the same network
+with the loss over all logits at once and an optimizer that goes parameter by parameter.
 """
 
 import argparse
@@ -31,13 +31,18 @@ from curate import shards
 from pretrain import data, machine, optim, plan, presets
 from pretrain.model import GPT
 
-# layers, heads, width, context, vocabulary, windows: nanoGPT's README for a laptop; our tiny preset, with two
-# vocabularies; a small model with GPT-2's vocabulary.
-SHAPES = ((4, 4, 128, 64, 65, 12), (4, 4, 128, 256, 4096, 8), (4, 4, 128, 256, 16384, 8), (6, 6, 384, 256, 50257, 4))
-QUICK = ((2, 2, 32, 16, 65, 4),)
+# layers, heads, width, context, vocabulary, windows, and our recipe's micro_windows: nanoGPT's README for a laptop; our
+# tiny preset, with two vocabularies; a small model with GPT-2's vocabulary.
+SHAPES = (
+    (4, 4, 128, 64, 65, 12, 4),
+    (4, 4, 128, 256, 4096, 8, 8),
+    (4, 4, 128, 256, 16384, 8, 8),
+    (6, 6, 384, 256, 50257, 4, 4),
+)
+QUICK = ((2, 2, 32, 16, 65, 4, 4),)
 STEPS = 10
 
-Shape = tuple[int, int, int, int, int, int]
+Shape = tuple[int, int, int, int, int, int, int]
 Step = Callable[[], float]
 
 
@@ -58,7 +63,7 @@ def corpus(folder: Path, vocabulary: int) -> Path:
 
 def ours(shape: Shape, folder: Path) -> tuple[Step, Step]:
     """(a step, the reading of its batch alone)."""
-    layers, heads, width, context, vocabulary, windows = shape
+    layers, heads, width, context, vocabulary, windows, micro = shape
     tokens = shards.open_tokens(str(folder))
     stream = data.Stream(tokens.split("train"))
     order = plan.Plan(manifest=tokens.digest, seed=0, stream=len(stream), context=context, batch=windows, samples=10**6)
@@ -76,8 +81,11 @@ def ours(shape: Shape, folder: Path) -> tuple[Step, Step]:
 
     def step() -> float:
         nonlocal done
-        loss = model.loss(loader.windows(done, windows))
-        loss.backward()
+        loss = torch.zeros(())
+        for first, count in order.pieces(done, micro):
+            part = model.loss(loader.windows(first, count)) * (count / windows)
+            part.backward()
+            loss += part.detach()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -89,7 +97,7 @@ def ours(shape: Shape, folder: Path) -> tuple[Step, Step]:
 
 def theirs(shape: Shape, folder: Path, checkout: Path) -> tuple[Step, Step]:
     """nanoGPT's model.py and optimizer, with the body of its train.py's loop and its get_batch."""
-    layers, heads, width, context, vocabulary, windows = shape
+    layers, heads, width, context, vocabulary, windows, _ = shape
     sys.path.insert(0, str(checkout))
     module = importlib.import_module("model")
     with contextlib.redirect_stdout(io.StringIO()):
@@ -127,7 +135,7 @@ def theirs(shape: Shape, folder: Path, checkout: Path) -> tuple[Step, Step]:
 
 def plain(shape: Shape, folder: Path) -> tuple[Step, Step]:
     """Our network, trained as is usual."""
-    layers, heads, width, context, vocabulary, windows = shape
+    layers, heads, width, context, vocabulary, windows, _ = shape
     model = GPT.create(
         presets.ModelConfig(layers=layers, width=width, heads=heads, context=context), vocabulary, seed=0
     )
@@ -149,12 +157,17 @@ def plain(shape: Shape, folder: Path) -> tuple[Step, Step]:
 def serve(pipe: Connection, side: str, shape: Shape, folder: Path, checkout: Path | None) -> None:
     """A side's process: a step, or the reading of a batch, whenever it is asked for, and what it took."""
     torch.set_num_threads(1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if side == "ours":
-        step, read = ours(shape, folder)
-    else:
-        step, read = theirs(shape, folder, checkout) if checkout else plain(shape, folder)
+
+    def make(shape: Shape) -> tuple[Step, Step]:
+        path = folder / str(shape[4])
+        if side == "ours":
+            return ours(shape, path)
+        return theirs(shape, path, checkout) if checkout else plain(shape, path)
+
     with machine.switches(torch.device("cpu"), 1) if side == "ours" else contextlib.nullcontext():
+        make(QUICK[0])[0]()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        step, read = make(shape)
         while (what := pipe.recv()) != "end":
             start = seconds()
             (step if what == "step" else read)()
@@ -163,14 +176,15 @@ def serve(pipe: Connection, side: str, shape: Shape, folder: Path, checkout: Pat
 
 def compare(shape: Shape, checkout: Path | None, steps: int) -> float:
     """Prints a shape's figures; returns their time over ours."""
-    *_, context, vocabulary, windows = shape
+    *_, context, vocabulary, windows, _ = shape
     context_, best, memory, read = multiprocessing.get_context("spawn"), {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        path = corpus(Path(folder), vocabulary)
+        for each in {vocabulary, QUICK[0][4]}:
+            corpus(Path(folder, str(each)), each)
         pipes, processes = {}, []
         for side in ("ours", "peer"):
             pipes[side], end = context_.Pipe()
-            processes.append(context_.Process(target=serve, args=(end, side, shape, path, checkout)))
+            processes.append(context_.Process(target=serve, args=(end, side, shape, Path(folder), checkout)))
             processes[-1].start()
         for what, count, least in (("step", steps, best), ("read", 5, read)):
             for number in range(count + 1):
@@ -185,7 +199,7 @@ def compare(shape: Shape, checkout: Path | None, steps: int) -> float:
             process.join()
     size = windows * context
     print(
-        f"{'x'.join(map(str, shape)):24} tokens/s {size / best['ours']:9,.0f} and {size / best['peer']:9,.0f}, "
+        f"{'x'.join(map(str, shape[:-1])):24} tokens/s {size / best['ours']:9,.0f} and {size / best['peer']:9,.0f}, "
         f"ratio {best['peer'] / best['ours']:.2f}; MB {memory['ours']:5.0f} and {memory['peer']:5.0f}, "
         f"ratio {memory['ours'] / max(memory['peer'], 1):.2f}; loader {best['ours'] / read['ours']:,.0f} x the model"
     )
