@@ -12,7 +12,6 @@ takes no part in the softmax, gets no gradient and is never seen outside: logits
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.utils.checkpoint import checkpoint
 
+from pretrain.linear import Linear, product
 from pretrain.presets import ModelConfig
 
 VOCABULARY_MULTIPLE = 64
@@ -36,9 +36,6 @@ _CPU_ROWS = 128
 _GPU_ROWS = 4096
 # Columns of the logits whose part of the head's gradient is made at once, in a block that the next one reuses.
 _COLUMNS = 8192
-# The tanh approximation of GELU is x sigmoid(a x + b x^3) with these, since 1 + tanh(u) is 2 sigmoid(2 u).
-_GELU_1 = math.sqrt(8 / math.pi)
-_GELU_3 = 0.044715 * _GELU_1
 
 # What attention may see beyond the causal rule; None: the causal rule alone.
 Mask = Tensor | BlockMask | None
@@ -60,54 +57,6 @@ class Cache:
             k_BHTK, v_BHTK = torch.cat([before_k, k_BHTK], 2), torch.cat([before_v, v_BHTK], 2)
         self._pairs[layer] = k_BHTK, v_BHTK
         return k_BHTK, v_BHTK
-
-
-def _fast(x: Tensor) -> bool:
-    """Whether oneDNN computes: float32 on the CPU, of more than a sampling step's one position, and not compiled."""
-    plain = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
-    return plain and x.is_cpu and x.shape[-2] > 1 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x @ weight.T + bias. On AMD with AVX-512 torch's oneDNN takes half the time of MKL, which torch itself calls."""
-    if not _fast(x):
-        return F.linear(x, weight, bias)
-    # The operator is the one that torch's compiler calls; it knows no gradients.
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return out
-
-
-class _LinearFunction(torch.autograd.Function):
-    """A linear layer of x or of gelu(x). Of the two it keeps x alone, and makes gelu(x) again to go backward."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, gelu: bool) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.gelu = gelu
-        return _product((x * x).mul_(_GELU_3).add_(_GELU_1).mul_(x).sigmoid_().mul_(x) if gelu else x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, weight = ctx.saved_tensors
-        grad = grad_outputs[0].flatten(0, -2)
-        grad_x = _product(grad, weight.T).view_as(x)
-        if ctx.gelu:
-            slope = x * x
-            gate = (slope * _GELU_3).add_(_GELU_1).mul_(x).sigmoid_()
-            slope.mul_(3 * _GELU_3).add_(_GELU_1).mul_(x).mul_(gate)
-            grad_x *= slope.addcmul_(slope, gate, value=-1).add_(gate)
-            x = gate.mul_(x)
-        return grad_x, _product(grad.T, x.flatten(0, -2).T), grad.sum(0), None
-
-
-class Linear(nn.Linear):
-    """torch's, and with `gelu` of the GELU of its input: the tanh approximation, as in OpenAI's code of GPT-1 and 2."""
-
-    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
-        if not _fast(x):
-            return super().forward(F.gelu(x, approximate="tanh") if gelu else x)
-        out: Tensor = _LinearFunction.apply(x, self.weight, self.bias, gelu)
-        return out
 
 
 class Attention(nn.Module):
@@ -255,8 +204,9 @@ class GPT(nn.Module):
         positions_T = torch.arange(first, first + T, device=ids_BT.device)
         x_BTD: Tensor = _drop(self.wte(ids_BT) + self.wpe(positions_T), dropout)
         documents_BT = None if end_of_text is None else (ids_BT == end_of_text).cumsum(1)
-        # FlexAttention knows no dropout, and on the CPU no backward pass.
-        flex = ids_BT.device.type == "cuda" and not dropout and cache is None
+        # FlexAttention knows no dropout, on the CPU no backward pass, and on a GPU no heads narrower than 16.
+        wide = self.config.width // self.config.heads >= 16
+        flex = ids_BT.device.type == "cuda" and not dropout and cache is None and wide
         masks = {band: _mask(first, ids_BT, band, documents_BT, flex) for band in set(self.config.bands)}
         for block, band in zip(self.blocks, self.config.bands, strict=True):
             arguments = (x_BTD, masks[band], dropout, cache)
@@ -356,7 +306,7 @@ def _chunks(hidden_ND: Tensor, targets_N: Tensor, vocabulary: int) -> list[tuple
 
 
 def _logits(hidden_CD: Tensor, weight_VD: Tensor, vocabulary: int) -> Tensor:
-    logits_CV = _product(hidden_CD, weight_VD).float()
+    logits_CV = product(hidden_CD, weight_VD).float()
     logits_CV[:, vocabulary:] = -torch.inf
     return logits_CV
 
@@ -382,10 +332,10 @@ class _ChunkedLoss(torch.autograd.Function):
             torch.softmax(grad_CV, -1, out=grad_CV)
             total -= grad_CV.amax(-1).log_().sum()
             grad_CV.scatter_add_(1, t_C1, grad_CV.new_full(t_C1.shape, -1.0))
-            grad_hidden_ND[done : done + len(t_C)] = _product(grad_CV, weight_VD.T)
+            grad_hidden_ND[done : done + len(t_C)] = product(grad_CV, weight_VD.T)
             parts = (torch.split(each, _COLUMNS, 1) for each in (grad_weight_DV, grad_CV))
             for sum_DV, part_CV in zip(*parts, strict=True):
-                sum_DV += _product(h_CD.T, part_CV.contiguous().T)
+                sum_DV += product(h_CD.T, part_CV.contiguous().T)
             del grad_CV  # before the next chunk has its own
             done += len(t_C)
         # Kept out of autograd's hands, since the backward pass, of which there is one, changes them in place.

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from pretrain import model as model_module
-from pretrain.model import GPT, Cache, Linear
+from pretrain.linear import Linear
+from pretrain.model import GPT, Cache
 from pretrain.presets import ModelConfig
 
 SMALL = ModelConfig(layers=3, width=24, heads=4, context=20)
