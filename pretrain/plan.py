@@ -81,6 +81,11 @@ class Plan:
     sources: tuple[Source, ...] = ()
 
     @property
+    def weights(self) -> dict[str, float]:
+        """Each source's share of the samples; empty where there are no weights."""
+        return {source.name: source.share / SHARES for source in self.sources}
+
+    @property
     def windows(self) -> int:
         """Windows of one epoch, of all sources."""
         return sum(num_windows(source.tokens, self.context) for source in self._streams)

@@ -276,6 +276,7 @@ class Trainer:
             ("preset", stored.preset, self.state.preset),
             ("seed", stored.plan.seed, self.state.plan.seed),
             ("tokens", stored.plan.tokens(stored.plan.samples), self.state.plan.tokens(self.state.plan.samples)),
+            ("weights", stored.plan.weights, self.state.plan.weights),
             ("plan", stored.plan, self.state.plan),
             ("vocabulary", stored.vocabulary, self.state.vocabulary),
         )

@@ -445,7 +445,7 @@ def test_weights_decide_what_is_read(settings: Any, recorder: Any, tmp_path: Pat
     summary = Trainer(settings(weights=weights), recorder()).run()
     assert summary.mixture["books"]["share"] == pytest.approx(0.75, abs=0.02)
     assert summary.mixture["books"]["samples"] + summary.mixture["crawl"]["samples"] == STEPS * 8
-    with pytest.raises(StaleError, match="plan is"):
+    with pytest.raises(StaleError, match=r"weights is \{'books': 0.75, 'crawl': 0.25\}, and this one's is \{\}"):
         Trainer(settings(), recorder())
 
 
