@@ -12,7 +12,11 @@ from classifiers.gold import Gold
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if not path.name.startswith("_"))
-PEERS = {"heuristics": ("datatrove", "spacy"), "ingest_vs_datatrove": ("datatrove", "spacy", "warcio"), "minhash": ("datasketch",)}
+PEERS = {
+    "heuristics": ("datatrove", "spacy"),
+    "ingest_vs_datatrove": ("datatrove", "spacy", "warcio"),
+    "minhash": ("datasketch",),
+}
 PEERS["dedup"] = PEERS["minhash"]
 
 
