@@ -3,8 +3,8 @@
     python benchmarks/ingest_vs_datatrove.py [ARCHIVE ...]
 
 ARCHIVE is a WARC file; by default the crawl that `curate demo` builds. Ours is the stage ingest as a run has it,
-receipts and all: read, block list, text, language, redaction, Gopher, C4 and FineWeb rules, signatures; with Trafilatura
-behind the cascade, with Trafilatura alone, and with `blocks`. datatrove, in the order of FineWeb's script: its reader,
+receipts and all: read, block list, text, language, redaction, Gopher, C4 and FineWeb rules, signatures; with
+Trafilatura behind the cascade, with Trafilatura alone, and with `blocks`. datatrove, in the order of FineWeb's script: its reader,
 Trafilatura (favour_precision) in its sandbox, language, Gopher repetition and quality, C4, FineWeb, its Parquet writer;
 nothing is redacted or signed. Each side is a process of its own, and what it takes before its first real archive,
 imports, models and compiled code, is counted apart.

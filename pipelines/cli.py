@@ -90,7 +90,7 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
         common(stage)
     page = add("extract", "print the main text of pages, to try one by hand")
     page.add_argument("files", nargs="+", metavar="FILE", help="a page: a path, or - for standard input")
-    page.add_argument("--extractor", metavar="NAME", help="blocks, trafilatura, resiliparse or wet (default: a recipe's)")
+    page.add_argument("--extractor", metavar="NAME", help="blocks, trafilatura, resiliparse, wet (default: a recipe's)")
     page.add_argument("--favour", metavar="WHAT", help="precision, balanced or recall (default: balanced)")
     page.add_argument("--markdown", action="store_true", help="print Markdown")
     page.add_argument(
