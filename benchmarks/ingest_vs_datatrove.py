@@ -4,10 +4,10 @@
 
 ARCHIVE is a WARC file; by default the crawl that `curate demo` builds. Ours is the stage ingest as a run has it,
 receipts and all: read, block list, text, language, redaction, Gopher, C4 and FineWeb rules, signatures; with
-Trafilatura behind the cascade, with Trafilatura alone, and with `blocks`. datatrove, in the order of FineWeb's script: its reader,
-Trafilatura (favour_precision) in its sandbox, language, Gopher repetition and quality, C4, FineWeb, its Parquet writer;
-nothing is redacted or signed. Each side is a process of its own, and what it takes before its first real archive,
-imports, models and compiled code, is counted apart.
+Trafilatura behind the cascade, with Trafilatura alone, and with `blocks`. datatrove, in the order of FineWeb's script:
+its reader, Trafilatura (favour_precision) in its sandbox, language, Gopher repetition and quality, C4, FineWeb, its
+Parquet writer; nothing is redacted or signed. Each side is a process of its own, and what it takes before its first
+real archive, imports, models and compiled code, is counted apart.
 
 Then whom they keep: with the cascade and without, ours and theirs, and both sides' rules on the same texts, those that
 datatrove extracted, with every class of difference.
