@@ -55,7 +55,6 @@ from warcio.exceptions import ArchiveLoadFailed
 from curate import ingest, language, sources
 from curate.dedup.minhash import MinHash
 from curate.document import Page, document_id
-from curate.extract import Extraction
 from curate.filters.gopher import Gopher
 from curate.filters.papers import Filters
 from pipelines import demo
@@ -164,9 +163,8 @@ def ingest_by_datatrove(steps: list[PipelineStep], paths: list[Path], out: Path)
     return kept
 
 
-def ingest_by_us(extraction: Extraction, paths: list[Path], out: Path) -> dict[str, str]:
+def ingest_by_us(settings: ingest.Ingest, paths: list[Path], out: Path) -> dict[str, str]:
     """The same of ours."""
-    settings = ingest.Ingest(extraction=extraction)
     crawl = {"crawl": {"paths": [str(path) for path in paths]}}
     context = Context(str(out), "ingest", Recipe(sources=crawl, ingest=settings, filters=RULES), frozenset({"karma"}))
     for task in stage.plan(context):
@@ -175,12 +173,11 @@ def ingest_by_us(extraction: Extraction, paths: list[Path], out: Path) -> dict[s
     return {url: text for table in tables for url, text in zip(*table.to_pydict().values(), strict=True)}
 
 
-def work(side: str, extraction: Extraction, paths: list[Path], first: Path, rounds: int) -> Side:
-    """One side, in a process that does nothing else."""
+def work(ours: ingest.Ingest | None, paths: list[Path], first: Path, rounds: int) -> Side:
+    """One side, datatrove's where there are no settings of ours, in a process that does nothing else."""
     one_core()
     logger.disable("datatrove")
-    steps = [extractor(), *filters()] if side == "datatrove" else []
-    run = partial(ingest_by_datatrove, steps) if side == "datatrove" else partial(ingest_by_us, extraction)
+    run = partial(ingest_by_datatrove, [extractor(), *filters()]) if ours is None else partial(ingest_by_us, ours)
     with tempfile.TemporaryDirectory() as folder:
         run([first], Path(folder, "warm"))
         start_up = seconds()
@@ -256,15 +253,15 @@ def compare(paths: list[Path], folder: Path, rounds: int) -> None:
     print(f"both sides with Trafilatura {importlib.metadata.version('trafilatura')}; datatrove reads by {reader}")
     first = shorten(good[0], WARM, folder)
     of_ours = {
-        "trafilatura": Extraction(extractor="trafilatura"),
-        "trafilatura, cascade off": Extraction(extractor="trafilatura", cascade=False),
-        "blocks": Extraction(),
+        "trafilatura": ingest.Ingest(extractor="trafilatura"),
+        "trafilatura, cascade off": ingest.Ingest(extractor="trafilatura", cascade=False),
+        "blocks": ingest.Ingest(),
     }
-    theirs: Side = apart(work, "datatrove", Extraction(), good, first, rounds)
+    theirs: Side = apart(work, None, good, first, rounds)
     print(f"datatrove: {pages / theirs.took:.0f} pages/s a core, start-up {theirs.start_up:.1f} s")
     sides: dict[str, Side] = {}
-    for name, extraction in of_ours.items():
-        side = sides[name] = apart(work, "curate", extraction, good, first, rounds)
+    for name, settings in of_ours.items():
+        side = sides[name] = apart(work, settings, good, first, rounds)
         print(
             f"curate, {name}: {pages / side.took:.0f} pages/s a core, start-up {side.start_up:.1f} s, "
             f"ratio {theirs.took / side.took:.1f}"

@@ -39,21 +39,21 @@ FORESEEN = "foreseen by the cascade"  # the detail of a drop on the text of its 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ingest:
-    """How pages become documents."""
+class Ingest(Extraction):
+    """How pages become documents, beginning with how they become text."""
 
     __pydantic_config__ = {"extra": "forbid"}
 
     split_bytes: int = 64 << 20  # of an archive as stored: one task
     block_pages: int = 256  # pages in memory at a time
     shard_bytes: int = 128 << 20  # text in one documents/*.parquet
-    extraction: Extraction = Extraction()
     language: Language = Language()
     urls: BlockList = BlockList()
     redaction: Redaction | None = Redaction()
     sample_rate: float = 0.1  # of the unfiltered crawl, kept aside as the quality model's negatives
 
     def __post_init__(self) -> None:
+        Extraction.__post_init__(self)  # super() does not know the class that slots make
         if not 0 < self.sample_rate <= 1:
             raise ValueError(f"sample_rate is {self.sample_rate}; it must be in (0, 1]")
         for name in ("split_bytes", "block_pages", "shard_bytes"):
@@ -182,7 +182,7 @@ class Rules:
         types = pa.array([entry.page.content_type for entry in block.entries], pa.string())
         urls = pa.array([entry.page.url for entry in block.entries], pa.string())
         block.counts["bytes"] += sum(len(entry.page.body) for entry in block.entries)
-        found = extract.extract(bodies, types, self.settings.extraction, urls=urls, prefilter=self._prefilter(block))
+        found = extract.extract(bodies, types, self.settings, urls=urls, prefilter=self._prefilter(block))
         block.counts["replaced_characters"] += pc.sum(found["replaced"]).as_py() or 0
         block.columns = {name: found[said] for name, said in EXTRACTED_AS.items()}
         errors = found["error"].to_pylist()
@@ -196,7 +196,7 @@ class Rules:
 
         Before `blocks`, which is that fast pass, it would save nothing. Pages drawn for the sample meet no rule.
         """
-        how = self.settings.extraction
+        how = self.settings
         if not how.cascade or how.extractor in ("blocks", extract.WET) or self.filters is None:
             return None
         cascade, drawn = Cascade(self.settings.language, self.identifier, self.filters), self._drawn(block)

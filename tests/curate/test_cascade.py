@@ -11,7 +11,6 @@ from curate import html, ingest, language, tags
 from curate.cascade import Cascade
 from curate.dedup.minhash import MinHash
 from curate.document import Page, document_id
-from curate.extract import Extraction
 from curate.filters.c4 import C4
 from curate.filters.gopher import Gopher
 from curate.filters.papers import Filters
@@ -81,9 +80,11 @@ def test_no_rule_on_quality_takes_the_spared() -> None:
     assert rule_out(pages, spared=True) == [None, Reason.language_not_wanted]
 
 
-def run(pages: list[Page], extraction: Extraction, filters: Filters) -> tuple[set[str], list[ingest.Fate], set[str]]:
+def run(
+    pages: list[Page], extractor: str, cascade: bool, filters: Filters
+) -> tuple[set[str], list[ingest.Fate], set[str]]:
     """(ids kept, fates, ids of the sample)."""
-    rules = Rules.load(Ingest(extraction=extraction, sample_rate=0.5), filters, MinHash(), 0)
+    rules = Rules.load(Ingest(extractor=extractor, cascade=cascade, sample_rate=0.5), filters, MinHash(), 0)
     outcome = rules.ingest_block(
         [Entry(document_id("crawl", "a.warc", page.offset), "crawl", "a.warc", page) for page in pages]
     )
@@ -95,7 +96,7 @@ def test_the_sample_is_the_same_with_the_cascade() -> None:
     """It is of the crawl before any rule on quality: a page that is drawn meets the full extractor."""
     page = "<html><body><article><h1>Heading</h1><p>{}</p></article></body></html>"
     pages = [Page(i, page.format(PROSE[: 150 + 5 * i]).encode(), "", "", "text/html") for i in range(60)]
-    found = [run(pages, Extraction(extractor="trafilatura", cascade=on), ALL) for on in (False, True)]
+    found = [run(pages, "trafilatura", on, ALL) for on in (False, True)]
     assert found[0][0] == found[1][0]
     assert found[0][2] == found[1][2] != set()
     foreseen = {fate.entry.id for fate in found[1][1] if fate.detail == ingest.FORESEEN}
@@ -112,7 +113,7 @@ def agreement(files: list[Path], filters: Filters) -> float:
         part = files[start : start + 256]
         pages = [Page(start + i, file.read_bytes(), "", "", "text/html") for i, file in enumerate(part)]
         for kept, on in ((full, False), (fast, True)):
-            ids, _, _ = run(pages, Extraction(extractor="trafilatura", cascade=on), filters)
+            ids, _, _ = run(pages, "trafilatura", on, filters)
             kept |= ids
     assert len(full) > 0.2 * len(files)
     assert not fast - full

@@ -137,7 +137,7 @@ def test_pages_that_break_their_parser_are_lost_alone(
     spans = records(tmp_path / "bad.warc.gz", [*pages, (page(6), None)])
     limits = {"extractor": "resiliparse", "max_page_seconds": 2, "max_page_memory": 300 << 20}
     said, root = ingest(
-        tmp_path / "bad.warc.gz", settings=tuple(f"ingest.extraction.{key}={value}" for key, value in limits.items())
+        tmp_path / "bad.warc.gz", settings=tuple(f"ingest.{key}={value}" for key, value in limits.items())
     )
     parser.stop()
     assert said.code == 0, said.err
