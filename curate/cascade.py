@@ -1,8 +1,8 @@
 """The cascade's fast pass: which pages the full path would surely drop, before an extractor dearer than `blocks`.
 
-It sees what `blocks` takes for main text, which is not the text that will be judged. So a page goes for its language
-where that text is surely in another; else by a rule, on language or quality, which both that text and the whole of the
-page, menus and all, fail with its limit loosened. It keeps no text and decides nothing else.
+It sees what `blocks` takes for main text, which is not the text that will be judged. So it rules a page out for its
+language alone when it is sure, and by a rule on quality alone when both that main text and the whole of the page, menus
+and all, fail it with its limit loosened. It keeps no text and decides nothing else.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from curate.filters import papers
 from curate.filters.papers import Filters
 from curate.html import BlockTable
 from curate.language import Identifier, Language
-from curate.reasons import CODES, KEPT, Reason
+from curate.reasons import CODES, Reason
 from curate.render import render
 
 Mask = npt.NDArray[np.bool_]
@@ -45,7 +45,7 @@ class Cascade:
             spared: bool[pages], those that no rule on quality may take.
         """
         texts = render(table, main)
-        reason = self._by_language(table, texts)
+        reason = self._by_language(texts)
         asked = (reason == 0) & ~spared
         if asked.any():
             # A text's language decides which rules it meets, and this text's is not sure: it must fail them all.
@@ -54,17 +54,14 @@ class Cascade:
             reason[lost] = codes[0][lost]
         return reason
 
-    def _by_language(self, table: BlockTable, texts: pa.StringArray) -> npt.NDArray[np.uint8]:
-        languages, scores = language.identify(texts, self.identifier)
-        judged = language.judge(languages, scores * np.float32(MARGIN), self.wanted)
-        other = judged == CODES[Reason.language_not_wanted]
-        long = pc.greater_equal(pc.utf8_length(texts), MIN_CHARS).to_numpy(zero_copy_only=False)
-        unsure = (judged != KEPT) & ~(other & long & (scores >= np.float32(SURE)))
-        if unsure.any():
-            languages, scores = language.identify(_whole(table, unsure), self.identifier)
-            found = language.judge(languages, scores * np.float32(MARGIN), self.wanted) == KEPT
-            judged[np.flatnonzero(unsure)[found]] = KEPT
-        return judged
+    def _by_language(self, texts: pa.StringArray) -> npt.NDArray[np.uint8]:
+        reason = np.zeros(len(texts), np.uint8)
+        if self.wanted.wanted is not None:
+            languages, scores = language.identify(texts, self.identifier)
+            other = ~np.isin(np.asarray(languages.to_pylist(), dtype=np.str_), list(self.wanted.wanted))
+            long = pc.greater_equal(pc.utf8_length(texts), MIN_CHARS).to_numpy(zero_copy_only=False)
+            reason[long & other & (scores >= np.float32(SURE))] = CODES[Reason.language_not_wanted]
+        return reason
 
     def _by_rules(
         self, table: BlockTable, texts: pa.StringArray, asked: Mask, filters: Filters
@@ -75,14 +72,10 @@ class Cascade:
         fails[:, asked] = papers.fails(texts.filter(pa.array(asked)), filters, MARGIN)
         suspect = np.logical_or.reduce(fails)
         if suspect.any():
-            fails[:, suspect] &= papers.fails(_whole(table, suspect), filters, MARGIN)
+            owner = np.repeat(np.arange(table.num_pages), np.diff(table.page_blocks))
+            whole = render(table, suspect[owner] & (table.blocks["tag"] != tags.TITLE))
+            fails[:, suspect] &= papers.fails(whole.filter(pa.array(suspect)), filters, MARGIN)
         reason = np.zeros(len(texts), np.uint8)
         for rule, failed in zip(rules, fails, strict=True):
             reason[failed & (reason == 0)] = CODES[rule.reason]
         return reason
-
-
-def _whole(table: BlockTable, pages: Mask) -> pa.StringArray:
-    """All text of each of the chosen pages but its <title>."""
-    chosen = np.repeat(pages, np.diff(table.page_blocks)) & (table.blocks["tag"] != tags.TITLE)
-    return render(table, chosen).filter(pa.array(pages))

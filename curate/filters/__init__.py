@@ -36,26 +36,16 @@ class Judgement:
 def failing(
     rules: Sequence[Rule], config: Any, measures: Mapping[str, npt.NDArray[np.float64]], margin: float = 1.0
 ) -> npt.NDArray[np.bool_]:
-    """bool[rules, n]: which documents fail which rule by the limits in `config`, each `loosened` by `margin`.
+    """bool[rules, n]: which documents fail which rule by the limits in `config`, each loosened by the factor `margin`.
 
     A limit of None is no rule.
     """
     fails = [np.zeros(len(measures[rule.measure]), np.bool_) for rule in rules]
     for found, rule in zip(fails, rules, strict=True):
-        limit, value, is_least = getattr(config, rule.limit), measures[rule.measure], rule.limit.startswith("min_")
+        limit, value = getattr(config, rule.limit), measures[rule.measure]
         if limit is not None:
-            bound = loosened(limit, is_least, margin)
-            found[:] = value < bound if is_least else value > bound
+            found[:] = value < limit / margin if rule.limit.startswith("min_") else value > limit * margin
     return np.array(fails)
-
-
-def loosened(limit: float, is_least: bool, margin: float) -> float:
-    """The limit after a factor of at least 1. Of a share above one half the rest is loosened: .8 by 1.25 is .75."""
-    if margin == 1:
-        return limit
-    if 0.5 < limit < 1:
-        return 1 - loosened(1 - limit, not is_least, margin)
-    return limit / margin if is_least else limit * margin
 
 
 def first_failing(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import words
-from curate.filters import Judgement, c4, fineweb, first_failing, gopher, loosened, phrases, repetition
+from curate.filters import Judgement, c4, fineweb, first_failing, gopher, phrases, repetition
 from curate.reasons import BY_CODE, CODES, LineReason, Reason
 
 PROSE = (
@@ -444,19 +444,3 @@ def test_one_kernel_serves_every_batch():
         c4.edit(table, c4.C4())
     kernels = (repetition._grams, repetition._duplicates, repetition._paragraphs, phrases._find, c4._keep_blanks)
     assert [len(kernel.signatures) for kernel in kernels] == [1] * len(kernels)
-
-
-@pytest.mark.parametrize(
-    ("limit", "is_least", "loose"),
-    [
-        (50, True, 40),
-        (50, False, 62.5),
-        (0.12, True, 0.096),
-        (0.1, False, 0.125),
-        (0.8, True, 0.75),
-        (0.9, False, 0.92),
-    ],
-)
-def test_limits_are_loosened(limit: float, is_least: bool, loose: float) -> None:
-    assert loosened(limit, is_least, 1.25) == pytest.approx(loose)
-    assert loosened(limit, is_least, 1) == limit

@@ -69,7 +69,7 @@ def test_json_is_a_line_for_each_page(files: Path, capsys: pytest.CaptureFixture
 
 
 def test_the_cascade_rules_out_what_a_run_would(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("short.html").write_text("<p>The end of the story, and that is all.</p>", "utf-8")
+    Path("short.html").write_text("<p>Too few words.</p>", "utf-8")
     names = ["story.html", "german.html", "short.html"]
     assert main(["extract", *names, "--json", "--cascade", "on"]) == 0
     assert [row["reason"] for row in rows(capsys)] == [None, "language_not_wanted", "too_few_words"]
