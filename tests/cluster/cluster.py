@@ -320,7 +320,7 @@ def main(argv: list[str]) -> int:
         parser.error("run takes -- COMMAND..., jars takes nothing")
     if command and shutil.which(command[0]) is None:
         parser.error(f"no program {command[0]!r}")
-    for each in (signal.SIGTERM, signal.SIGHUP):
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job has the first ignored
         signal.signal(each, leave)
     try:
         if verb == "run":
@@ -333,8 +333,6 @@ def main(argv: list[str]) -> int:
     except ClusterError as error:
         say(str(error))
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 if __name__ == "__main__":
