@@ -260,15 +260,9 @@ class Rules:
         if filters.gopher is not None:
             judge(gopher.judge(table, filters.gopher), gopher.RULES, filters.gopher)
         if filters.c4 is not None:
-            if filters.c4.cuts_citations:
-                block.columns["text"] = c4.uncite(block.columns["text"])
-                table = words.table(block.columns["text"])
-            whole = table
-            keep, cut = c4.edit(table, filters.c4)
+            block.columns["text"], table, whole, cut = c4.clean(block.columns["text"], table, filters.c4)
             cut_by = np.bincount(cut, minlength=len(c4.LINE_CODES) + 1)
             block.counts.update({f"cut_lines_{why}": int(cut_by[code]) for why, code in c4.LINE_CODES.items()})
-            if not keep.all():
-                table, block.columns["text"] = words.keep_lines(table, keep)
             judge(c4.judge(table, filters.c4, whole), c4.RULES, filters.c4)
         if filters.fineweb is not None:
             judge(fineweb.judge(table, filters.fineweb), fineweb.RULES, filters.fineweb)

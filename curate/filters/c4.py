@@ -10,6 +10,7 @@ phrase is found across punctuation. The bad words are the recipe's; none are shi
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import scan
+from curate import scan, words
 from curate.filters import Judgement, Rule, check_limits, first_failing, phrases, ratio, total
 from curate.reasons import LineReason, Reason
 from curate.words import WordTable
@@ -73,6 +74,27 @@ _CITATION = r"\[(?:\d*|edit|citation needed)\]"
 def uncite(texts: pa.Array) -> pa.Array:
     """The texts without citation marks; each that has none is as it was."""
     return pc.replace_substring_regex(texts, _CITATION, "")
+
+
+class Cleaned(NamedTuple):
+    """Documents after the rules on lines."""
+
+    texts: pa.StringArray
+    table: WordTable
+    whole: WordTable  # before lines were cut
+    reason: npt.NDArray[np.uint8]  # of each line of `whole`, as `edit` gives it
+
+
+def clean(texts: pa.StringArray, table: WordTable, config: C4) -> Cleaned:
+    """Take citation marks out, where the config asks for it, and lines; `table` is of the texts."""
+    if config.cuts_citations:
+        texts = uncite(texts)
+        table = words.table(texts)
+    keep, reason = edit(table, config)
+    if keep.all():
+        return Cleaned(texts, table, table, reason)
+    kept, texts = words.keep_lines(table, keep)
+    return Cleaned(texts, kept, table, reason)
 
 
 def edit(table: WordTable, config: C4) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:

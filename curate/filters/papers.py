@@ -58,13 +58,7 @@ def fails(texts: pa.StringArray, filters: Filters, margin: float) -> npt.NDArray
         measures = gopher.measure(table, filters.gopher, repeats=False)
         found.append(failing(gopher.QUALITY, filters.gopher, measures, margin))
     if filters.c4 is not None:
-        if filters.c4.cuts_citations:
-            texts = c4.uncite(texts)
-            table = words.table(texts)
-        whole = table
-        keep, _ = c4.edit(table, filters.c4)
-        if not keep.all():
-            table, texts = words.keep_lines(table, keep)
+        _, table, whole, _ = c4.clean(texts, table, filters.c4)
         found.append(failing(c4.RULES, filters.c4, c4.measure(table, filters.c4, whole), margin))
     if filters.fineweb is not None:
         found.append(failing(_FINEWEB, filters.fineweb, fineweb.measure(table, filters.fineweb), margin))
